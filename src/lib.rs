@@ -1,0 +1,2 @@
+//! Piooy: one API key and one credit balance for many image and video models.
+#![forbid(unsafe_code)]
