@@ -1,2 +1,7 @@
 //! Piooy: one API key and one credit balance for many image and video models.
 #![forbid(unsafe_code)]
+
+// Generated code names this crate from outside, so that tests can include such code too.
+extern crate self as piooy;
+
+pub mod spec;
