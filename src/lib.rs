@@ -4,4 +4,6 @@
 // Generated code names this crate from outside, so that tests can include such code too.
 extern crate self as piooy;
 
+pub mod assets;
+pub mod settings;
 pub mod spec;
