@@ -1,2 +1,4 @@
 //! Piooy: one API key and one credit balance for many image and video models.
 #![forbid(unsafe_code)]
+
+pub mod store;
