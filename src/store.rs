@@ -36,7 +36,7 @@ pub use private_cluster::{ClusterError, ClusterOptions, Opened, PrivateCluster, 
 pub type Client = deadpool_postgres::Object;
 
 /// How long [`Store::client`] waits for a connection of the pool to come free.
-pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(5);
+pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long reaching the server may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a statement may run, unless its transaction sets another `statement_timeout`.

@@ -243,6 +243,8 @@ impl PrivateCluster {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         self.postmaster.stop().await;
+        // Empty now; one among the temporary files should not stay there.
+        let _ = fs::remove_dir(self.postmaster.socket_directory());
     }
 
     async fn run(
@@ -478,4 +480,51 @@ fn url(socket_directory: &Path) -> String {
         })
         .collect();
     format!("postgresql:///{DATABASE}?user={SUPERUSER}&host={host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a killed owner leaves: its locks are free, its server runs on.
+    fn kill(cluster: PrivateCluster) -> std::process::Child {
+        let PrivateCluster { postmaster, .. } = cluster;
+        postmaster.abandon()
+    }
+
+    #[tokio::test]
+    async fn the_server_of_a_killed_owner_is_adopted() {
+        let directory = std::env::temp_dir().join(format!("piooy-adopt-{}", std::process::id()));
+        let options = ClusterOptions {
+            directory: directory.clone(),
+            settings: vec![("fsync".to_owned(), "off".to_owned())],
+        };
+        let first = PrivateCluster::own(&options)
+            .await
+            .expect("a server starts");
+        let process_id = first.process_id();
+        let mut child = kill(first);
+        // Our parent is not there to collect the process, as it would be after a real kill.
+        let collector = std::thread::spawn(move || child.wait());
+        let second = PrivateCluster::own(&options)
+            .await
+            .expect("the server is found");
+        assert_eq!(second.process_id(), process_id);
+        second.stop().await;
+        let status = collector
+            .join()
+            .expect("waiting does not panic")
+            .expect("it was our child");
+        assert!(status.success(), "{status}");
+        fs::remove_dir_all(directory).expect("it can be removed");
+    }
+
+    #[test]
+    fn a_url_survives_any_directory_name() {
+        let url = url(Path::new("/tmp/a b&c=é"));
+        assert_eq!(
+            url,
+            "postgresql:///postgres?user=piooy&host=/tmp/a%20b%26c%3D%C3%A9"
+        );
+    }
 }

@@ -46,17 +46,24 @@ pub async fn database() -> TestDatabase {
     TestDatabase { store, url }
 }
 
-/// A directory that is empty, reachable for the server's account, and this test's alone.
-pub fn empty_directory(name: &str) -> PathBuf {
-    let directory = server().directory.join(name);
-    fs::create_dir(&directory).expect("no other test uses this name");
-    directory
+/// A cluster of the calling test's own, with its data directory made and nothing running. `name` is the directory's.
+pub fn stopped_cluster(name: &str) -> ClusterOptions {
+    let server = server();
+    let directory = server.directory.join(name);
+    copy(&server.prepared, &directory);
+    options(directory)
+}
+
+/// The same without a data directory.
+pub fn absent_cluster(name: &str) -> ClusterOptions {
+    options(server().directory.join(name))
 }
 
 const TEMPLATE: &str = "migrated";
 
 struct Server {
     cluster: PrivateCluster,
+    prepared: PathBuf,
     directory: PathBuf,
     /// Held for ever: its closing tells the shell that we are gone.
     _alive: ChildStdin,
@@ -83,7 +90,8 @@ async fn start_server() -> Server {
     let directory = root.join(format!("run-{}", std::process::id()));
     remove_if_present(&directory);
     fs::create_dir(&directory).expect("the test directory can be made");
-    copy(&root.join("prepared"), &directory.join("cluster"));
+    let prepared = root.join("prepared");
+    copy(&prepared, &directory.join("cluster"));
     let cluster = PrivateCluster::own(&options(directory.join("cluster")))
         .await
         .expect("the server starts");
@@ -97,6 +105,7 @@ async fn start_server() -> Server {
         .expect("the migrations run");
     Server {
         cluster,
+        prepared,
         directory,
         _alive: alive,
     }
@@ -139,7 +148,6 @@ async fn prepare(root: &Path) -> Result<(), ClusterError> {
 fn options(directory: PathBuf) -> ClusterOptions {
     let settings = [
         ("fsync", "off"),
-        ("synchronous_commit", "off"),
         ("full_page_writes", "off"),
         ("max_connections", "500"),
         ("autovacuum", "off"),

@@ -108,6 +108,13 @@ impl Postmaster {
         }
     }
 
+    /// Leaves the server running, as our being killed would.
+    #[cfg(test)]
+    pub(super) fn abandon(mut self) -> Child {
+        self.is_stopped = true;
+        self.child.take().expect("it was started by this process")
+    }
+
     fn signal(&self, signal: Signal) {
         // It can only fail when the process is gone, which is what a signal is to bring about.
         let _ = kill_process(self.process, signal);
