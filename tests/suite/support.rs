@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -65,8 +65,8 @@ struct Server {
     cluster: PrivateCluster,
     prepared: PathBuf,
     directory: PathBuf,
-    /// Held for ever: its closing tells the shell that we are gone.
-    _alive: ChildStdin,
+    /// Held for ever: the closing of its standard input tells it that we are gone.
+    _shell: Child,
 }
 
 /// The server of this process. It outlives the runtime of the test that came first, so a thread with a runtime of its own makes it.
@@ -95,7 +95,7 @@ async fn start_server() -> Server {
     let cluster = PrivateCluster::own(&options(directory.join("cluster")))
         .await
         .expect("the server starts");
-    let alive = remove_when_we_end(cluster.process_id(), &directory);
+    let shell = remove_when_we_end(cluster.process_id(), &directory);
     create_database(cluster.url(), TEMPLATE).await;
     let template = Store::connect(&url_of(cluster.url(), TEMPLATE), StoreOptions::default()).await;
     template
@@ -107,7 +107,7 @@ async fn start_server() -> Server {
         cluster,
         prepared,
         directory,
-        _alive: alive,
+        _shell: shell,
     }
 }
 
@@ -200,14 +200,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Leaves a shell behind that stops the server and removes `directory` when this process is gone.
-fn remove_when_we_end(server_process: u32, directory: &Path) -> ChildStdin {
+fn remove_when_we_end(server_process: u32, directory: &Path) -> Child {
     const SCRIPT: &str = r#"
         read -r _
         kill -QUIT "$1"
         tries=200
         while [ -e "$2/cluster/data/postmaster.pid" ] && [ $((tries -= 1)) -gt 0 ]; do sleep 0.05; done
         rm -rf "$2""#;
-    let mut shell = Command::new("/bin/sh")
+    Command::new("/bin/sh")
         .args(["-c", SCRIPT, "sh", &server_process.to_string()])
         .arg(directory)
         .stdin(Stdio::piped())
@@ -216,6 +216,5 @@ fn remove_when_we_end(server_process: u32, directory: &Path) -> ChildStdin {
         // Ctrl-C in a terminal must not reach it.
         .process_group(0)
         .spawn()
-        .expect("a shell runs");
-    shell.stdin.take().expect("it was asked for")
+        .expect("a shell runs")
 }
