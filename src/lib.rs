@@ -5,5 +5,7 @@
 extern crate self as piooy;
 
 pub mod assets;
+pub mod ledger;
 pub mod settings;
 pub mod spec;
+pub mod store;

@@ -1,0 +1,1 @@
+SELECT available, held FROM ledger_last(ARRAY[$1::uuid])
