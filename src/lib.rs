@@ -1,2 +1,5 @@
 //! Piooy: one API key and one credit balance for many image and video models.
 #![forbid(unsafe_code)]
+
+pub mod accounts;
+pub mod gate;
