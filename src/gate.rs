@@ -19,6 +19,7 @@ use governor::clock::{Clock, DefaultClock};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::spec::method::Budget;
 use crate::accounts::{Account, Accounts, ApiKey, KeyHash, Plan, Scope};
 
 mod budgets;
@@ -30,7 +31,7 @@ mod key_set;
 mod refusal;
 mod tokens;
 
-pub use budgets::{Allowance, Budget};
+pub use budgets::Allowance;
 pub use caller::Caller;
 pub use credential::credential_from;
 pub use key_set::{KeySetError, KeySetOrigin, KeySetOriginInvalid};

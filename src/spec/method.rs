@@ -22,7 +22,7 @@ use super::reason::Reason;
 use super::validate::{self, Validate};
 
 /// The rate budget that a call spends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Budget {
     /// Calls that only read.
     Read,

@@ -42,7 +42,7 @@ impl AccountService for Api {
             .map(|token| token.parse::<i64>())
             .transpose()
             .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
-        let limit = page_size(asked.page_size, PAGE_DEFAULT);
+        let limit = page_size(asked.page_size, PAGE_DEFAULT) as usize;
         let entries = self.ledger.entries(caller.account_id(), before, limit).await.map_err(ApiError::from)?;
         // The statement has no gaps: it goes on until its first movement.
         let next = entries.last().map(|entry| entry.sequence).filter(|sequence| *sequence > 1);
@@ -103,14 +103,14 @@ fn scopes(names: &[String]) -> Result<Scopes, ApiError> {
 fn transaction_message(entry: ledger::Entry) -> Transaction {
     Transaction {
         sequence: entry.sequence,
-        kind: entry.kind.as_str().to_owned(),
+        kind: entry.kind.name().to_owned(),
         amount: entry.amount,
-        debit: entry.debit().to_owned(),
-        credit: entry.credit().to_owned(),
+        debit: entry.debit().name().to_owned(),
+        credit: entry.credit().name().to_owned(),
         available: entry.available,
         held: entry.held,
         task_id: entry.task_id.map(|id| id.to_string()).unwrap_or_default(),
-        note: entry.note.clone().unwrap_or_default(),
+        note: entry.note,
         at: Some(timestamp(entry.at)),
     }
 }

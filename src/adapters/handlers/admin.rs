@@ -57,9 +57,7 @@ impl AdminService for Api {
     async fn grant_credits(&self, request: Request<GrantCreditsRequest>) -> Result<Response<Balance>, Status> {
         let asked = request.into_inner();
         let account = self.accounts.by_name(&asked.account).await.map_err(ApiError::from)?;
-        let note = given(asked.note);
-        let balance =
-            self.ledger.grant(account.id, asked.credits, note.as_deref()).await.map_err(ApiError::from)?;
+        let balance = self.ledger.grant(account.id, asked.credits, &asked.note).await.map_err(ApiError::from)?;
         Ok(Response::new(Balance {
             account: account.name,
             plan: account.plan,
