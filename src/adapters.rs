@@ -67,7 +67,10 @@ pub struct Options {
 /// The scope that a method names and that does not exist.
 pub fn router(registry: Registry, parts: Parts) -> Result<Router, entry::UnknownScope> {
     let (services, methods) = registry.into_parts();
-    let entrances = methods.into_iter().map(entry::Entrance::new).collect::<Result<Vec<_>, _>>()?;
+    let entrances = methods
+        .into_iter()
+        .map(entry::Entrance::new)
+        .collect::<Result<Vec<_>, _>>()?;
     let house = Arc::new(entry::House { entrances, parts });
     let grpc = grpc::router(services, &house);
     let http = Router::new()
@@ -81,10 +84,17 @@ pub fn router(registry: Registry, parts: Parts) -> Result<Router, entry::Unknown
     let by_content_type = from_fn(move |request: Request, next: Next| {
         let grpc = grpc.clone();
         async move {
-            if grpc::is_grpc(request.headers()) { grpc::serve(grpc, request).await } else { next.run(request).await }
+            if grpc::is_grpc(request.headers()) {
+                grpc::serve(grpc, request).await
+            } else {
+                next.run(request).await
+            }
         }
     });
-    Ok(http.layer(by_content_type).layer(entry::cross_origin()).layer(from_fn(observe::observe)))
+    Ok(http
+        .layer(by_content_type)
+        .layer(entry::cross_origin())
+        .layer(from_fn(observe::observe)))
 }
 
 /// Answers with a failure in the envelope.

@@ -75,8 +75,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    log(&settings.log, matches!(cli.command, None | Some(Command::Serve)));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    log(
+        &settings.log,
+        matches!(cli.command, None | Some(Command::Serve)),
+    );
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the runtime could not be started: {error}");
@@ -112,27 +118,30 @@ async fn run(command: Command, settings: Settings) -> Result<ExitCode, Failure> 
 /// The command with a flag for each setting.
 fn command() -> clap::Command {
     let flags = TABLE.iter().filter_map(|entry| {
-        let flag = Arg::new(entry.name).long(entry.flag()?).help(entry.doc.replace('`', ""));
-        Some(flag.value_name("VALUE").global(true).hide_short_help(true).help_heading("Settings"))
+        // clap keeps names for as long as the program runs, which this one does.
+        let long: &'static str = entry.flag()?.leak();
+        let flag = Arg::new(entry.name)
+            .long(long)
+            .help(entry.doc.replace('`', ""));
+        Some(
+            flag.value_name("VALUE")
+                .global(true)
+                .hide_short_help(true)
+                .help_heading("Settings"),
+        )
     });
-    let config = Arg::new(CONFIG)
-        .long("config")
-        .value_name("FILE")
-        .global(true)
-        .help("The file of settings, instead of piooy.toml")
-        .help_heading("Settings");
     Cli::command()
-        .arg(config)
         .args(flags)
         .after_help("Settings are also read from the environment and from piooy.toml; --help lists them all.")
         .after_long_help(format!("Settings by their environment variables:\n{}", Settings::help()))
 }
 
-const CONFIG: &str = "config";
-
 fn load(matches: &ArgMatches) -> Result<Settings, SettingsError> {
     let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-    let names = TABLE.iter().filter(|entry| entry.flag().is_some()).map(|entry| entry.name).chain([CONFIG]);
+    let names = TABLE
+        .iter()
+        .filter(|entry| entry.flag().is_some())
+        .map(|entry| entry.name);
     let flags: BTreeMap<String, String> = names
         .filter(|name| given(name))
         .filter_map(|name| Some((name.to_owned(), matches.get_one::<String>(name)?.clone())))
@@ -147,7 +156,11 @@ fn log(filter: &str, serving: bool) {
     let filter = if serving { filter } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .init();
 }
 
 /// An error and its causes, outermost first. Causes are for whoever runs the command, not for callers.

@@ -19,8 +19,8 @@ use governor::clock::{Clock, DefaultClock};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::spec::method::Budget;
 use crate::accounts::{Account, Accounts, ApiKey, KeyHash, Plan, Scope};
+use crate::spec::method::Budget;
 
 mod budgets;
 mod caller;

@@ -5,9 +5,14 @@
 extern crate self as piooy;
 
 pub mod accounts;
+pub mod adapters;
 pub mod assets;
+pub mod catalog;
+pub mod cli;
 pub mod gate;
+pub mod generation;
 pub mod ledger;
+pub mod providers;
 pub mod settings;
 pub mod spec;
 pub mod store;

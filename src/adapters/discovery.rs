@@ -29,19 +29,38 @@ struct Document {
 impl Document {
     fn new(media_type: &'static str, text: String) -> Self {
         let digest = Sha256::digest(text.as_bytes());
-        let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::from_str(&format!("\"{short}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
-        Self { media_type: HeaderValue::from_static(media_type), etag, text: text.into() }
+        let short: String = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let etag = HeaderValue::from_str(&format!("\"{short}\""))
+            .unwrap_or(HeaderValue::from_static("\"0\""));
+        Self {
+            media_type: HeaderValue::from_static(media_type),
+            etag,
+            text: text.into(),
+        }
     }
 
     fn answer(&self, headers: &HeaderMap) -> Response {
         let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| {
             let known = known.to_str().unwrap_or_default();
-            known.split(',').any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == self.etag.as_bytes())
+            known
+                .split(',')
+                .any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == self.etag.as_bytes())
         });
-        let body = if known { Body::empty() } else { Body::from(self.text.clone()) };
+        let body = if known {
+            Body::empty()
+        } else {
+            Body::from(self.text.clone())
+        };
         let mut response = Response::new(body);
-        *response.status_mut() = if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        *response.status_mut() = if known {
+            StatusCode::NOT_MODIFIED
+        } else {
+            StatusCode::OK
+        };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.media_type.clone());
         headers.insert(header::ETAG, self.etag.clone());
@@ -55,7 +74,9 @@ pub fn router(house: &Shared) -> Router {
     let card = about::server_card(&house.parts.options.public_url);
     let card = Document::new("application/mcp-server-card+json", card.to_string());
     let openapi = Document::new("application/json", OPENAPI.to_owned());
-    let serve = |document: Document| get(move |headers: HeaderMap| async move { document.answer(&headers) });
+    let serve = |document: Document| {
+        get(move |headers: HeaderMap| async move { document.answer(&headers) })
+    };
     Router::new()
         .route("/openapi.json", serve(openapi))
         .route("/.well-known/mcp/server-card.json", serve(card.clone()))
@@ -66,7 +87,11 @@ pub fn router(house: &Shared) -> Router {
 }
 
 fn well() -> Response {
-    rest::json(StatusCode::OK, br#"{"code":0,"message":"ok"}"#.to_vec(), None)
+    rest::json(
+        StatusCode::OK,
+        br#"{"code":0,"message":"ok"}"#.to_vec(),
+        None,
+    )
 }
 
 /// Whether calls can be served: the database answers.
@@ -75,7 +100,10 @@ async fn ready(State(house): State<Shared>) -> Response {
         Ok(()) => well(),
         Err(error) => {
             tracing::warn!(?error, "not ready");
-            failed(&ApiError::new(Reason::Unavailable, "The database does not answer."))
+            failed(&ApiError::new(
+                Reason::Unavailable,
+                "The database does not answer.",
+            ))
         }
     }
 }

@@ -42,8 +42,14 @@ impl Entrance {
     /// When its scope does not exist.
     pub fn new(method: Method) -> Result<Self, UnknownScope> {
         let MethodInfo { name, scope, .. } = *method.info;
-        let known = Scope::from_str(scope).map_err(|_| UnknownScope { method: name, scope })?;
-        Ok(Self { method, scope: known })
+        let known = Scope::from_str(scope).map_err(|_| UnknownScope {
+            method: name,
+            scope,
+        })?;
+        Ok(Self {
+            method,
+            scope: known,
+        })
     }
 }
 
@@ -79,18 +85,34 @@ impl House {
         name: impl Fn(&'static MethodInfo) -> Option<K>,
     ) -> HashMap<K, usize> {
         let named = |(at, entrance): (usize, &Entrance)| Some((name(entrance.method.info)?, at));
-        self.entrances.iter().enumerate().filter_map(named).collect()
+        self.entrances
+            .iter()
+            .enumerate()
+            .filter_map(named)
+            .collect()
     }
 
     /// Who sends these headers from there.
     ///
     /// # Errors
     /// Why the credential is refused.
-    pub async fn caller(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, ApiError> {
-        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    pub async fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+    ) -> Result<Caller, ApiError> {
+        let header = |name: &str| {
+            headers
+                .get(name)
+                .map(|value| value.to_str().unwrap_or_default())
+        };
         let credential = credential_from(header).map_err(crate::gate::Refusal::from)?;
         let from = self.client_address(headers, peer);
-        Ok(self.parts.gate.authenticate(credential, from, SystemTime::now()).await?)
+        Ok(self
+            .parts
+            .gate
+            .authenticate(credential, from, SystemTime::now())
+            .await?)
     }
 
     /// Lets a known caller make one call.
@@ -98,7 +120,10 @@ impl House {
     /// # Errors
     /// A missing scope, or a budget that is spent.
     pub fn admit(&self, caller: Caller, entrance: &Entrance) -> Result<Admitted, ApiError> {
-        let allowance = self.parts.gate.admit(&caller, entrance.scope, entrance.method.info.budget)?;
+        let allowance =
+            self.parts
+                .gate
+                .admit(&caller, entrance.scope, entrance.method.info.budget)?;
         Ok(Admitted { caller, allowance })
     }
 
@@ -124,7 +149,8 @@ impl House {
             return direct;
         }
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
-        let last = forwarded.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+        let last =
+            forwarded.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
         last.unwrap_or(direct)
     }
 }

@@ -29,19 +29,32 @@ const TASKS_PAUSE: Duration = Duration::from_secs(5);
 fn said(reason: Reason, error: &impl Error) -> ApiError {
     let text = error.to_string();
     let mut letters = text.chars();
-    let sentence = letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default();
-    let stop = if sentence.ends_with(['.', '?', '!']) { "" } else { "." };
+    let sentence = letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+        .unwrap_or_default();
+    let stop = if sentence.ends_with(['.', '?', '!']) {
+        ""
+    } else {
+        "."
+    };
     ApiError::new(reason, format!("{sentence}{stop}"))
 }
 
 /// A failure of ours: logged with everything, told with nothing.
 fn ours(error: &(dyn Error + 'static)) -> ApiError {
     tracing::error!(error = ?error, "a call failed through a fault of the server");
-    ApiError::new(Reason::Internal, "Something went wrong here. It has been logged.")
+    ApiError::new(
+        Reason::Internal,
+        "Something went wrong here. It has been logged.",
+    )
 }
 
 fn field(field: &str, error: &impl Error) -> ApiError {
-    let violation = Violation { field: field.to_owned(), message: error.to_string() };
+    let violation = Violation {
+        field: field.to_owned(),
+        message: error.to_string(),
+    };
     ApiError::invalid(Reason::InvalidArgument, vec![violation])
 }
 
@@ -54,11 +67,13 @@ impl From<Refusal> for ApiError {
             Refusal::KeyRevoked => said(Reason::KeyRevoked, &refusal),
             Refusal::KeyExpired => said(Reason::KeyExpired, &refusal),
             Refusal::TokenInvalid { .. } => said(Reason::TokenInvalid, &refusal),
-            Refusal::InsufficientScope { needed } => {
-                said(Reason::InsufficientScope, &refusal).with("scope", Detail::Text(needed.to_string()))
-            }
+            Refusal::InsufficientScope { needed } => said(Reason::InsufficientScope, &refusal)
+                .with("scope", Detail::Text(needed.to_string())),
             Refusal::LiveKeyNeeded => said(Reason::InsufficientScope, &refusal),
-            Refusal::RateLimited { allowance, retry_after } => said(Reason::RateLimited, &refusal)
+            Refusal::RateLimited {
+                allowance,
+                retry_after,
+            } => said(Reason::RateLimited, &refusal)
                 .with("limitPerMinute", Detail::Number(allowance.limit.into()))
                 .retry_after(*retry_after),
             Refusal::TooManyFailures { retry_after } => {
@@ -98,7 +113,7 @@ impl From<AccountsError> for ApiError {
     fn from(error: AccountsError) -> Self {
         match error {
             AccountsError::AccountName | AccountsError::KeyName => field("name", &error),
-            AccountsError::KeyScopes => field("scopes", &error),
+            AccountsError::KeyScopes | AccountsError::KeyTestAdmin => field("scopes", &error),
             AccountsError::KeyExpiry => field("expiresAt", &error),
             AccountsError::KeysTooMany => field("name", &error),
             AccountsError::AccountExists { .. } => said(Reason::AccountExists, &error),
@@ -135,7 +150,8 @@ impl From<Unfit> for ApiError {
             message: violation.message,
         };
         let violations = error.violations.into_iter().map(violation).collect();
-        ApiError::invalid(Reason::UnsupportedParameter, violations).with("model", Detail::Text(error.model))
+        ApiError::invalid(Reason::UnsupportedParameter, violations)
+            .with("model", Detail::Text(error.model))
     }
 }
 
@@ -145,25 +161,33 @@ impl From<SubmitError> for ApiError {
             SubmitError::Model(error) => error.into(),
             SubmitError::Unfit(error) => error.into(),
             SubmitError::Store(error) => error.into(),
+            SubmitError::Replay(error) => error.into(),
             SubmitError::Ledger(error) => error.into(),
             SubmitError::NoPrice(ref reason) => said(Reason::NoPrice, reason),
             SubmitError::WrongMedia { .. } => said(Reason::UnsupportedParameter, &error),
             SubmitError::WrongScene { .. } => field("scene", &error),
             SubmitError::Refused(ref failure) => said(failure_reason(failure.reason), &error),
-            SubmitError::UnknownProvider { .. } | SubmitError::SandboxNotAllowed => field("provider", &error),
+            SubmitError::UnknownProvider { .. } | SubmitError::SandboxNotAllowed => {
+                field("provider", &error)
+            }
             SubmitError::ModelUnavailable { ref settings, .. } => {
                 let settings = settings.iter().map(|name| (*name).to_owned()).collect();
                 said(Reason::ModelUnavailable, &error).with("settings", Detail::List(settings))
             }
             SubmitError::ReferenceImage { number, error } => match error {
                 AssetError::Storage { .. } => error.into(),
-                error => field(&format!("reference_images[{}]", number.saturating_sub(1)), &error),
+                error => field(
+                    &format!("reference_images[{}]", number.saturating_sub(1)),
+                    &error,
+                ),
             },
             SubmitError::IdempotencyKeyLength => field("idempotency_key", &error),
             SubmitError::IdempotencyKeyReused => said(Reason::IdempotencyKeyReused, &error),
-            SubmitError::InsufficientCredits { needed, available } => said(Reason::InsufficientCredits, &error)
-                .with("needed", Detail::Number(needed))
-                .with("available", Detail::Number(available)),
+            SubmitError::InsufficientCredits { needed, available } => {
+                said(Reason::InsufficientCredits, &error)
+                    .with("needed", Detail::Number(needed))
+                    .with("available", Detail::Number(available))
+            }
             SubmitError::TooManyTasks { limit } => said(Reason::TooManyTasks, &error)
                 .with("limit", Detail::Number(limit.into()))
                 .retry_after(TASKS_PAUSE),
@@ -188,7 +212,9 @@ impl From<AssetError> for ApiError {
             AssetError::NotFound => said(Reason::FileNotFound, &error),
             AssetError::LinkInvalid | AssetError::LinkExpired => said(Reason::LinkInvalid, &error),
             AssetError::TooLarge { .. } => said(Reason::BodyTooLarge, &error),
-            AssetError::UnsupportedType { .. } | AssetError::Damaged(_) => said(Reason::InvalidInput, &error),
+            AssetError::UnsupportedType { .. } | AssetError::Damaged(_) => {
+                said(Reason::InvalidInput, &error)
+            }
             _ => ours(&error),
         }
     }

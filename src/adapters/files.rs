@@ -17,7 +17,9 @@ use crate::spec::reason::Reason;
 
 /// The face.
 pub fn router(house: &Shared) -> Router {
-    Router::new().route("/files/{*path}", get(serve)).with_state(house.clone())
+    Router::new()
+        .route("/files/{*path}", get(serve))
+        .with_state(house.clone())
 }
 
 async fn serve(
@@ -27,7 +29,15 @@ async fn serve(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    match answer(&house, &method, &path, query.as_deref().unwrap_or_default(), &headers).await {
+    match answer(
+        &house,
+        &method,
+        &path,
+        query.as_deref().unwrap_or_default(),
+        &headers,
+    )
+    .await
+    {
         Ok(response) => response,
         Err(error) => failed(&error),
     }
@@ -42,12 +52,21 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let parameter = |name: &str| {
         let found = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
-        found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+        found
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default()
     };
     let expires = parameter("expires").parse().map_err(|_| {
-        ApiError::new(Reason::LinkInvalid, "The link is not complete: it must carry expires and signature.")
+        ApiError::new(
+            Reason::LinkInvalid,
+            "The link is not complete: it must carry expires and signature.",
+        )
     })?;
-    let asset = house.parts.assets.open(path, expires, &parameter("signature"), SystemTime::now()).await?;
+    let asset = house
+        .parts
+        .assets
+        .open(path, expires, &parameter("signature"), SystemTime::now())
+        .await?;
     let header = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let conditions = Conditions {
         range: header(header::RANGE),
@@ -64,11 +83,17 @@ async fn answer(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     describe(response.headers_mut(), &asset);
-    if let Some(range) = decision.content_range(asset.size_bytes).and_then(|text| HeaderValue::from_str(&text).ok()) {
+    if let Some(range) = decision
+        .content_range(asset.size_bytes)
+        .and_then(|text| HeaderValue::from_str(&text).ok())
+    {
         response.headers_mut().insert(header::CONTENT_RANGE, range);
     }
     if let Some(range) = range {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+        response.headers_mut().insert(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(range.end - range.start),
+        );
         if method != Method::HEAD {
             *response.body_mut() = Body::from_stream(asset.read(Some(range)).await?);
         }
@@ -78,12 +103,24 @@ async fn answer(
 
 /// What is true of the file whichever part of it is sent. It never changes under its path.
 fn describe(headers: &mut HeaderMap, asset: &OpenedAsset) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.mime_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(asset.mime_type),
+    );
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400, immutable"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, max-age=86400, immutable"),
+    );
     // A result is shown, never run: not as a page, not as a script.
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
     if let Ok(etag) = HeaderValue::from_str(&asset.etag) {
         headers.insert(header::ETAG, etag);
     }

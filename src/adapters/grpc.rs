@@ -21,7 +21,9 @@ use crate::spec::DESCRIPTORS;
 
 /// Whether a request is for this face: `application/grpc`, `application/grpc-web` and their kin.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map(http::HeaderValue::as_bytes);
     content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
@@ -48,8 +50,15 @@ pub fn router(services: Routes, house: &Shared) -> Router {
         routes = routes.add_service(v1).add_service(v1alpha);
     }
     let by_path = Arc::new(house.index(|info| Some(info.grpc_path)));
-    let gated = Gated { house: house.clone(), by_path };
-    routes.prepare().into_axum_router().layer(from_fn_with_state(gated, gate)).layer(GrpcWebLayer::new())
+    let gated = Gated {
+        house: house.clone(),
+        by_path,
+    };
+    routes
+        .prepare()
+        .into_axum_router()
+        .layer(from_fn_with_state(gated, gate))
+        .layer(GrpcWebLayer::new())
 }
 
 /// Runs one gRPC request.
@@ -62,9 +71,14 @@ pub async fn serve(router: Router, request: Request) -> Response {
 
 /// Lets calls of the API pass with their caller; everything else passes as it is.
 async fn gate(State(gated): State<Gated>, mut request: Request, next: Next) -> Response {
-    let Some(at) = gated.by_path.get(request.uri().path()) else { return next.run(request).await };
+    let Some(at) = gated.by_path.get(request.uri().path()) else {
+        return next.run(request).await;
+    };
     let peer = request.extensions().get::<Peer>().copied();
-    let entered = gated.house.enter(request.headers(), peer, &gated.house.entrances[*at]).await;
+    let entered = gated
+        .house
+        .enter(request.headers(), peer, &gated.house.entrances[*at])
+        .await;
     match entered {
         Err(error) => Status::from(error).into_http::<Body>(),
         Ok(admitted) => {

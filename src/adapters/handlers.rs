@@ -46,18 +46,26 @@ pub struct Api {
 }
 
 /// Who makes this call. The face put it there; a call without is a fault of ours, and refused.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return Status by value")]
+#[expect(
+    clippy::result_large_err,
+    reason = "tonic's handlers return Status by value"
+)]
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request
         .extensions()
         .get::<Caller>()
         .cloned()
-        .ok_or_else(|| ApiError::new(Reason::Internal, "This call was not let in by the gate.").into())
+        .ok_or_else(|| {
+            ApiError::new(Reason::Internal, "This call was not let in by the gate.").into()
+        })
 }
 
 /// A failure of one field.
 fn invalid(field: &str, message: impl Into<String>) -> ApiError {
-    let violation = Violation { field: field.to_owned(), message: message.into() };
+    let violation = Violation {
+        field: field.to_owned(),
+        message: message.into(),
+    };
     ApiError::invalid(Reason::InvalidArgument, vec![violation])
 }
 
@@ -68,7 +76,9 @@ fn given(text: String) -> Option<String> {
 
 /// A page size within the limits that the validators checked.
 fn page_size(asked: Option<i32>, default: u32) -> u32 {
-    asked.and_then(|size| u32::try_from(size).ok()).unwrap_or(default)
+    asked
+        .and_then(|size| u32::try_from(size).ok())
+        .unwrap_or(default)
 }
 
 /// A time as messages carry it.

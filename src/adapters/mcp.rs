@@ -37,7 +37,7 @@ mod wire;
 
 use era::Era;
 use tools::ToolLists;
-use wire::{Incoming, RpcError, Reply};
+use wire::{Incoming, Reply, RpcError};
 
 /// Where the endpoint is.
 pub const PATH: &str = "/api/mcp/mcp";
@@ -55,7 +55,11 @@ pub struct Mcp {
 /// The face.
 pub fn router(house: &Shared) -> Router {
     let tools = house.index(|info| info.tool.as_ref().map(|tool| tool.name));
-    let mcp = Arc::new(Mcp { house: house.clone(), tools, lists: ToolLists::new(house) });
+    let mcp = Arc::new(Mcp {
+        house: house.clone(),
+        tools,
+        lists: ToolLists::new(house),
+    });
     // GET and DELETE are for sessions and their streams: without them 405 is the answer that every
     // revision provides for.
     Router::new().route(PATH, post(serve)).with_state(mcp)
@@ -80,7 +84,10 @@ async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
         return mcp.batch(&parts.headers, &caller, &body).await;
     }
     match Incoming::parse(&body) {
-        Ok(incoming) => mcp.answer(&parts.headers, &caller, incoming).await.into_response(),
+        Ok(incoming) => mcp
+            .answer(&parts.headers, &caller, incoming)
+            .await
+            .into_response(),
         Err(error) => Reply::failed(None, error, Era::Modern).into_response(),
     }
 }
@@ -96,9 +103,14 @@ impl Mcp {
             Ok(era) => era,
             Err(error) => return Reply::failed(Some(id), error, Era::Modern),
         };
-        let result = self.result(headers, caller, era, method, incoming.params).await;
+        let result = self
+            .result(headers, caller, era, method, incoming.params)
+            .await;
         match result {
-            Ok(result) => Reply::Result { id: id.get().to_owned(), result },
+            Ok(result) => Reply::Result {
+                id: id.get().to_owned(),
+                result,
+            },
             Err(error) => Reply::failed(Some(id), error, era),
         }
     }
@@ -147,7 +159,10 @@ impl Mcp {
 fn json(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 

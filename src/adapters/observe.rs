@@ -26,7 +26,9 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let id = request
         .headers()
         .get(&REQUEST_ID)
-        .filter(|id| id.len() <= REQUEST_ID_BYTES_MAX && id.as_bytes().iter().all(u8::is_ascii_graphic))
+        .filter(|id| {
+            id.len() <= REQUEST_ID_BYTES_MAX && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        })
         .cloned()
         .unwrap_or_else(|| {
             let mut text = Uuid::encode_buffer();
@@ -41,8 +43,15 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             tracing::error!(%method, path, id = ?id, "a request panicked");
-            let error = ApiError::new(Reason::Internal, "Something went wrong here. It has been logged.");
-            if is_grpc { tonic::Status::from(error).into_http() } else { failed(&error) }
+            let error = ApiError::new(
+                Reason::Internal,
+                "Something went wrong here. It has been logged.",
+            );
+            if is_grpc {
+                tonic::Status::from(error).into_http()
+            } else {
+                failed(&error)
+            }
         }
     };
     response.headers_mut().insert(REQUEST_ID, id.clone());

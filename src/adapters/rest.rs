@@ -1,7 +1,6 @@
 //! The REST face: a route for each HTTP binding of the spec, answers in the envelope.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -28,7 +27,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub fn router(house: &Shared) -> Router {
     let mut router = Router::new();
     for (at, entrance) in house.entrances.iter().enumerate() {
-        let Some(binding) = &entrance.method.info.http else { continue };
+        let Some(binding) = &entrance.method.info.http else {
+            continue;
+        };
         let house = house.clone();
         let handler = move |request: Request| {
             let house = house.clone();
@@ -49,7 +50,12 @@ fn filter(verb: &str) -> MethodFilter {
     }
 }
 
-async fn serve(house: &Shared, entrance: &Entrance, binding: &HttpBinding, request: Request) -> Response {
+async fn serve(
+    house: &Shared,
+    entrance: &Entrance,
+    binding: &HttpBinding,
+    request: Request,
+) -> Response {
     let (mut parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().copied();
     let admitted = match house.enter(&parts.headers, peer, entrance).await {
@@ -57,7 +63,14 @@ async fn serve(house: &Shared, entrance: &Entrance, binding: &HttpBinding, reque
         Err(error) => return failure(&error, None),
     };
     let allowance = admitted.allowance;
-    let input = match input(binding, &mut parts, body, house.parts.options.body_bytes_max).await {
+    let input = match input(
+        binding,
+        &mut parts,
+        body,
+        house.parts.options.body_bytes_max,
+    )
+    .await
+    {
         Ok(input) => input,
         Err(error) => return failure(&error, Some(&allowance)),
     };
@@ -83,11 +96,19 @@ async fn input(
     body_bytes_max: usize,
 ) -> Result<Input, ApiError> {
     let params = RawPathParams::from_request_parts(parts, &()).await;
-    let params = params.map_err(|_| ApiError::new(Reason::PathNotFound, "The path is not valid UTF-8."))?;
-    let mut pairs: Vec<_> = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let params =
+        params.map_err(|_| ApiError::new(Reason::PathNotFound, "The path is not valid UTF-8."))?;
+    let mut pairs: Vec<_> = params
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     if binding.body {
         let body = read_json(&parts.headers, body, body_bytes_max).await?;
-        return Ok(if pairs.is_empty() { Input::Json(body) } else { Input::JsonAndPairs(body, pairs) });
+        return Ok(if pairs.is_empty() {
+            Input::Json(body)
+        } else {
+            Input::JsonAndPairs(body, pairs)
+        });
     }
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     pairs.extend(form_urlencoded::parse(query).into_owned());
@@ -98,19 +119,38 @@ async fn input(
 ///
 /// # Errors
 /// Another content type, a body that is too large, or one that breaks off.
-pub async fn read_json(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
-    let declared = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+pub async fn read_json(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Bytes, ApiError> {
+    let declared = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| value.to_str().unwrap_or("?"));
     let is_json = |value: &str| {
-        let media = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let media = value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         media == "application/json" || media.ends_with("+json")
     };
     if let Some(declared) = declared.filter(|value| !is_json(value)) {
-        let message = format!("The body is declared as {declared}; send JSON with Content-Type: application/json.");
+        let message = format!(
+            "The body is declared as {declared}; send JSON with Content-Type: application/json."
+        );
         return Err(ApiError::new(Reason::UnsupportedMediaType, message));
     }
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let too_large =
-        || ApiError::new(Reason::BodyTooLarge, format!("The body is too large: at most {bytes_max} bytes are taken."));
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let too_large = || {
+        ApiError::new(
+            Reason::BodyTooLarge,
+            format!("The body is too large: at most {bytes_max} bytes are taken."),
+        )
+    };
     if announced.is_some_and(|bytes: usize| bytes > bytes_max) {
         return Err(too_large());
     }
@@ -134,9 +174,14 @@ fn events(envelopes: Envelopes, allowance: &Allowance) -> Response {
         let text = String::from_utf8(json).unwrap_or_default();
         Ok::<_, Infallible>(Event::default().event(name).data(text))
     });
-    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    let mut response = Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     put_allowance(headers, allowance);
     response
@@ -147,7 +192,10 @@ pub fn json(status: StatusCode, body: Vec<u8>, allowance: Option<&Allowance>) ->
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     if let Some(allowance) = allowance {
         put_allowance(headers, allowance);
     }
@@ -158,27 +206,40 @@ pub fn json(status: StatusCode, body: Vec<u8>, allowance: Option<&Allowance>) ->
 pub fn failure(error: &ApiError, allowance: Option<&Allowance>) -> Response {
     let row = error.reason.row();
     let status = StatusCode::from_u16(row.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(status, serde_json::to_vec(error).unwrap_or_default(), allowance);
+    let mut response = json(
+        status,
+        serde_json::to_vec(error).unwrap_or_default(),
+        allowance,
+    );
     let headers = response.headers_mut();
     if let Some(seconds) = error.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::UNAUTHORIZED {
         // Bare on purpose: with a hint at OAuth, MCP clients drop the key they were configured with.
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"piooy\""));
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"piooy\""),
+        );
     }
     response
 }
 
 /// Nothing is bound to the path.
 pub async fn not_found(request: Request) -> Response {
-    let message = format!("There is nothing at {}. The API is described at /openapi.json.", request.uri().path());
+    let message = format!(
+        "There is nothing at {}. The API is described at /openapi.json.",
+        request.uri().path()
+    );
     failure(&ApiError::new(Reason::PathNotFound, message), None)
 }
 
 /// The path is bound, but not with that method. (axum adds `Allow`.)
 pub async fn method_not_allowed(request: Request) -> Response {
-    let message = format!("{} does not take {}; the header Allow says what it takes.", request.uri().path(), request.method());
+    let message = format!(
+        "{} does not take {}; the header Allow says what it takes.",
+        request.uri().path(),
+        request.method()
+    );
     failure(&ApiError::new(Reason::MethodNotAllowed, message), None)
 }
-

@@ -34,7 +34,10 @@ const LISTENER_PAUSE: Duration = Duration::from_millis(50);
 /// Serves `router` on `listener` until `stop` comes true, then lets open requests end.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -65,7 +68,10 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         }
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_MAX, connections.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_MAX, connections.shutdown())
+        .await
+        .is_err()
+    {
         tracing::info!("some connections were still open and are cut");
     }
 }
@@ -92,5 +98,7 @@ fn connection(
         request.extensions_mut().insert(peer);
         router.clone().oneshot(request.map(Body::new))
     });
-    builder.serve_connection(TokioIo::new(stream), service).into_owned()
+    builder
+        .serve_connection(TokioIo::new(stream), service)
+        .into_owned()
 }

@@ -140,9 +140,17 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
         match command {
             Keys::Create(create) => {
                 let account = accounts.by_name(&create.account).await?;
-                let scopes = create.scopes.iter().fold(Scopes::NONE, |scopes, scope| scopes.with(*scope));
+                let scopes = create
+                    .scopes
+                    .iter()
+                    .fold(Scopes::NONE, |scopes, scope| scopes.with(*scope));
                 let expires_at = create.expires_in.map(|life| SystemTime::now() + life);
-                let new = NewKey { name: create.name, test: create.test, scopes, expires_at };
+                let new = NewKey {
+                    name: create.name,
+                    test: create.test,
+                    scopes,
+                    expires_at,
+                };
                 let (secret, _) = accounts.create_key(account.id, new).await?;
                 println!("{}", secret.expose());
             }
@@ -170,18 +178,30 @@ fn key_line(key: &accounts::ApiKey) -> String {
         (None, Some(end)) if end <= now => "expired",
         _ => "active",
     };
-    format!("{}  {}…  {state}  {}  {}", key.id, key.prefix, scopes.join(","), key.name)
+    format!(
+        "{}  {}…  {state}  {}  {}",
+        key.id,
+        key.prefix,
+        scopes.join(","),
+        key.name
+    )
 }
 
 /// Runs `piooy credits …`.
 pub async fn credits(command: Credits, settings: &Settings) -> Result<ExitCode, Failure> {
     with_accounts(settings, async |accounts, ledger| {
         let balance = match command {
-            Credits::Grant { account, credits, note } => {
+            Credits::Grant {
+                account,
+                credits,
+                note,
+            } => {
                 let account = accounts.by_name(&account).await?;
                 ledger.grant(account.id, credits, &note).await?
             }
-            Credits::Balance { account } => ledger.balance(accounts.by_name(&account).await?.id).await?,
+            Credits::Balance { account } => {
+                ledger.balance(accounts.by_name(&account).await?.id).await?
+            }
         };
         let Balance { available, held } = balance;
         println!("{available} available, {held} held");
@@ -201,11 +221,16 @@ pub async fn books(command: Books, settings: &Settings) -> Result<ExitCode, Fail
 
 async fn verify(database: &Database) -> Result<ExitCode, Failure> {
     let found = generation::verify(&database.store).await?;
-    println!("{} accounts, {} movements, {} tasks", found.ledger.accounts, found.ledger.entries, found.tasks);
-    let differences = found.differences();
+    println!("{} accounts, {} movements", found.accounts, found.entries);
+    let differences = found.differences;
     for difference in &differences {
-        let task = difference.task_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        println!("account {}  task {task}  {}", difference.account_id, difference.found);
+        let task = difference
+            .task_id
+            .map_or_else(|| "-".to_owned(), |id| id.to_string());
+        println!(
+            "account {}  task {task}  {}",
+            difference.account_id, difference.found
+        );
     }
     if differences.is_empty() {
         println!("The books are right.");

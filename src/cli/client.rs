@@ -77,19 +77,38 @@ struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     fn new(connection: &'a Connection, settings: &Settings) -> Result<Self, Failure> {
-        let url = connection.server.as_deref().unwrap_or(&settings.public_url).trim_end_matches('/').to_owned();
-        Ok(Self { client: Client::builder().timeout(ANSWER_MAX).build()?, url, key: &connection.key })
+        let url = connection
+            .server
+            .as_deref()
+            .unwrap_or(&settings.public_url)
+            .trim_end_matches('/')
+            .to_owned();
+        Ok(Self {
+            client: Client::builder().timeout(ANSWER_MAX).build()?,
+            url,
+            key: &connection.key,
+        })
     }
 
     /// The `data` of an answer.
     async fn data(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-        let answer = request.bearer_auth(self.key).send().await.map_err(|error| {
-            let hint = if error.is_connect() { " (is it running?)" } else { "" };
-            format!("{} could not be reached{hint}", self.url)
-        })?;
+        let answer = request
+            .bearer_auth(self.key)
+            .send()
+            .await
+            .map_err(|error| {
+                let hint = if error.is_connect() {
+                    " (is it running?)"
+                } else {
+                    ""
+                };
+                format!("{} could not be reached{hint}", self.url)
+            })?;
         let status = answer.status();
-        let mut envelope: Value =
-            answer.json().await.map_err(|_| format!("{} answered {status} without JSON; is it Piooy?", self.url))?;
+        let mut envelope: Value = answer
+            .json()
+            .await
+            .map_err(|_| format!("{} answered {status} without JSON; is it Piooy?", self.url))?;
         if envelope["code"] == json!(0) {
             return Ok(envelope["data"].take());
         }
@@ -101,10 +120,18 @@ impl<'a> Caller<'a> {
 /// Runs `piooy models`.
 pub async fn models(connection: &Connection, settings: &Settings) -> Result<ExitCode, Failure> {
     let caller = Caller::new(connection, settings)?;
-    let data = caller.data(caller.client.get(format!("{}/api/v1/models", caller.url))).await?;
+    let data = caller
+        .data(caller.client.get(format!("{}/api/v1/models", caller.url)))
+        .await?;
     for model in data["models"].as_array().into_iter().flatten() {
         let text = |field: &str| model[field].as_str().unwrap_or_default().to_owned();
-        println!("{:<26} {:<6} {:<9} {}", text("slug"), text("mediaType"), text("tier"), text("description"));
+        println!(
+            "{:<26} {:<6} {:<9} {}",
+            text("slug"),
+            text("mediaType"),
+            text("tier"),
+            text("description")
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,13 +151,26 @@ pub async fn generate(asked: &Generate, settings: &Settings) -> Result<ExitCode,
         body[field] = value;
     }
     let key = uuid::Uuid::now_v7().to_string();
-    let submit = caller.client.post(format!("{}/api/v1/generate", caller.url)).header("idempotency-key", key);
+    let submit = caller
+        .client
+        .post(format!("{}/api/v1/generate", caller.url))
+        .header("idempotency-key", key);
     let mut task = caller.data(submit.json(&body)).await?;
     for adjustment in task["adjustments"].as_array().into_iter().flatten() {
         let text = |field: &str| adjustment[field].as_str().unwrap_or_default();
-        eprintln!("{}: {} instead of {} ({})", text("field"), text("used"), text("asked"), text("why"));
+        eprintln!(
+            "{}: {} instead of {} ({})",
+            text("field"),
+            text("used"),
+            text("asked"),
+            text("why")
+        );
     }
-    let url = format!("{}/api/v1/tasks/{}", caller.url, task["taskId"].as_str().unwrap_or_default());
+    let url = format!(
+        "{}/api/v1/tasks/{}",
+        caller.url,
+        task["taskId"].as_str().unwrap_or_default()
+    );
     while matches!(task["status"].as_str(), Some("PENDING" | "PROCESSING")) {
         bar(&task);
         tokio::time::sleep(POLL_PAUSE).await;
@@ -139,10 +179,15 @@ pub async fn generate(asked: &Generate, settings: &Settings) -> Result<ExitCode,
     bar(&task);
     eprintln!();
     if task["status"] != json!("SUCCESS") {
-        let said = task["error"]["message"].as_str().unwrap_or("it was canceled");
+        let said = task["error"]["message"]
+            .as_str()
+            .unwrap_or("it was canceled");
         return Err(format!("{}: {said}", task["status"].as_str().unwrap_or_default()).into());
     }
-    let outputs = task["outputs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let outputs = task["outputs"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for (index, output) in outputs.iter().enumerate() {
         let path = numbered(&asked.out, index, outputs.len());
         save(&caller, output["url"].as_str().unwrap_or_default(), &path).await?;
@@ -154,10 +199,16 @@ pub async fn generate(asked: &Generate, settings: &Settings) -> Result<ExitCode,
 
 /// Draws the progress of a task over the line before.
 fn bar(task: &Value) {
-    let percent = usize::try_from(task["progress"].as_u64().unwrap_or(0)).unwrap_or(0).min(100);
+    let percent = usize::try_from(task["progress"].as_u64().unwrap_or(0))
+        .unwrap_or(0)
+        .min(100);
     let full = percent * BAR_WIDTH / 100;
     let status = task["status"].as_str().unwrap_or_default();
-    eprint!("\r[{}{}] {percent:>3} %  {status:<10}", "#".repeat(full), " ".repeat(BAR_WIDTH - full));
+    eprint!(
+        "\r[{}{}] {percent:>3} %  {status:<10}",
+        "#".repeat(full),
+        " ".repeat(BAR_WIDTH - full)
+    );
     let _ = std::io::stderr().flush();
 }
 
@@ -167,15 +218,27 @@ fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
         return path.to_owned();
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    let extension = path
+        .extension()
+        .map(|extension| format!(".{}", extension.to_string_lossy()))
+        .unwrap_or_default();
     path.with_file_name(format!("{stem}-{}{extension}", index + 1))
 }
 
 /// Saves what a link leads to, in one piece or not at all.
 async fn save(caller: &Caller<'_>, url: &str, path: &Path) -> Result<(), Failure> {
-    let bytes = caller.client.get(url).send().await?.error_for_status()?.bytes().await?;
+    let bytes = caller
+        .client
+        .get(url)
+        .send()
+        .await?
+        .error_for_status()?
+        .bytes()
+        .await?;
     let part = path.with_extension("part");
-    std::fs::write(&part, &bytes).map_err(|error| format!("cannot write {}: {error}", part.display()))?;
-    std::fs::rename(&part, path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    std::fs::write(&part, &bytes)
+        .map_err(|error| format!("cannot write {}: {error}", part.display()))?;
+    std::fs::rename(&part, path)
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(())
 }

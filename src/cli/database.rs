@@ -22,7 +22,9 @@ impl Database {
     pub async fn own(settings: &Settings) -> Result<Self, Failure> {
         let private = match settings.database_url {
             Some(_) => None,
-            None => Some(Opened::Owned(PrivateCluster::own(&cluster(settings)).await?)),
+            None => Some(Opened::Owned(
+                PrivateCluster::own(&cluster(settings)).await?,
+            )),
         };
         Self::open_at(settings, private).await
     }
@@ -45,7 +47,9 @@ impl Database {
             (None, Some(url)) => url.expose(),
             (None, None) => unreachable!("without an address the database is private"),
         };
-        let options = StoreOptions { connections_max: settings.database_connections };
+        let options = StoreOptions {
+            connections_max: settings.database_connections,
+        };
         let opened = async {
             let store = Store::connect(url, options).await?;
             store.migrate().await?;
@@ -79,5 +83,8 @@ impl Database {
 
 fn cluster(settings: &Settings) -> ClusterOptions {
     let directory: PathBuf = settings.data_dir.join("postgres");
-    ClusterOptions { directory, settings: Vec::new() }
+    ClusterOptions {
+        directory,
+        settings: Vec::new(),
+    }
 }

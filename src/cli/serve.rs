@@ -22,8 +22,7 @@ use crate::catalog::Catalog;
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation};
 use crate::ledger::Ledger;
-use crate::providers::Providers;
-use crate::providers::sandbox::Sandbox;
+use crate::providers::{Providers, Sandbox};
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
 use crate::spec::method::Registry;
@@ -61,10 +60,16 @@ impl Running {
 /// Serves until a signal says stop.
 pub async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}; PIOOY_LISTEN chooses another place", settings.listen))?;
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        format!(
+            "cannot listen on {}: {error}; PIOOY_LISTEN chooses another place",
+            settings.listen
+        )
+    })?;
     // A signal during the start ends it: whatever was begun is undone as it is dropped.
     let running = tokio::select! {
         running = start(&settings, listener, &|keys| tell_keys(keys)) => running?,
@@ -95,8 +100,17 @@ pub async fn start(
     match assemble(settings, &database, catalog, show).await {
         Ok((router, generation)) => {
             let stop = CancellationToken::new();
-            let faces = tokio::spawn(server::serve(listener, router, stop.clone().cancelled_owned()));
-            Ok(Running { database, generation, stop, faces })
+            let faces = tokio::spawn(server::serve(
+                listener,
+                router,
+                stop.clone().cancelled_owned(),
+            ));
+            Ok(Running {
+                database,
+                generation,
+                stop,
+                faces,
+            })
         }
         Err(error) => {
             database.close().await;
@@ -118,9 +132,20 @@ async fn assemble(
         ledger.open(dev.id, FIRST_CREDITS, FIRST_NOTE).await?;
     }
     let secret = secrets::get_or_create(&store, LINK_SECRET, 32).await?;
-    let secret = secret.try_into().map_err(|_| "the secret that signs links has a wrong length")?;
-    let assets = Assets::local(&settings.data_dir.join("assets"), secret, &settings.public_url)
-        .map_err(|error| format!("cannot keep results in {}: {error}", settings.data_dir.display()))?;
+    let secret = secret
+        .try_into()
+        .map_err(|_| "the secret that signs links has a wrong length")?;
+    let assets = Assets::local(
+        &settings.data_dir.join("assets"),
+        secret,
+        &settings.public_url,
+    )
+    .map_err(|error| {
+        format!(
+            "cannot keep results in {}: {error}",
+            settings.data_dir.display()
+        )
+    })?;
     let gate = Arc::new(Gate::new(accounts.clone(), tokens(settings)?)?);
     let parts = generation::Parts {
         store: store.clone(),
@@ -157,36 +182,61 @@ async fn assemble(
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),
     };
-    let router = adapters::router(registry, Parts { gate, assets, store, options })?;
+    let router = adapters::router(
+        registry,
+        Parts {
+            gate,
+            assets,
+            store,
+            options,
+        },
+    )?;
     Ok((router, generation))
 }
 
 fn catalog(settings: &Settings) -> Result<Catalog, Failure> {
-    let Some(path) = &settings.catalog_file else { return Ok(Catalog::builtin()) };
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let Some(path) = &settings.catalog_file else {
+        return Ok(Catalog::builtin());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Catalog::load(&text).map_err(|error| format!("{}:\n{error}", path.display()).into())
 }
 
 fn tokens(settings: &Settings) -> Result<Option<JwtSettings>, Failure> {
-    let Some(jwt) = &settings.jwt else { return Ok(None) };
+    let Some(jwt) = &settings.jwt else {
+        return Ok(None);
+    };
     let jwks = match &jwt.jwks {
         JwksSource::File(path) => KeySetOrigin::File(path.clone()),
         JwksSource::Url(url) => KeySetOrigin::Url(url.parse()?),
     };
-    Ok(Some(JwtSettings { jwks, issuer: jwt.issuer.clone(), audience: jwt.audience.clone() }))
+    Ok(Some(JwtSettings {
+        jwks,
+        issuer: jwt.issuer.clone(),
+        audience: jwt.audience.clone(),
+    }))
 }
 
 fn tell_keys(keys: &FirstKeys) {
-    println!("First start: the account dev has {FIRST_CREDITS} credits and two keys. They are shown this once.");
+    println!(
+        "First start: the account dev has {FIRST_CREDITS} credits and two keys. They are shown this once."
+    );
     println!();
-    println!("  test key  {}   runs the sandbox, moves no credits", keys.test.expose());
+    println!(
+        "  test key  {}   runs the sandbox, moves no credits",
+        keys.test.expose()
+    );
     println!("  live key  {}   spends the credits", keys.live.expose());
     println!();
 }
 
 fn tell_place(settings: &Settings, begun: Instant) {
     let url = &settings.public_url;
-    println!("Piooy listens on {url} (started in {} ms)", begun.elapsed().as_millis());
+    println!(
+        "Piooy listens on {url} (started in {} ms)",
+        begun.elapsed().as_millis()
+    );
     println!("  MCP   {url}/api/mcp/mcp");
     println!("  REST  {url}/api/v1   described at {url}/openapi.json");
     println!("  gRPC  {}   (no TLS)", settings.listen);

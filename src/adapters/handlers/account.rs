@@ -12,8 +12,9 @@ use crate::ledger;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
-    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, GetBalanceRequest, ListApiKeysRequest,
-    ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse, RevokeApiKeyRequest, Transaction,
+    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, GetBalanceRequest,
+    ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
+    RevokeApiKeyRequest, Transaction,
 };
 
 /// Movements in a page when the request does not say.
@@ -21,9 +22,16 @@ const PAGE_DEFAULT: u32 = 50;
 
 #[tonic::async_trait]
 impl AccountService for Api {
-    async fn get_balance(&self, request: Request<GetBalanceRequest>) -> Result<Response<Balance>, Status> {
+    async fn get_balance(
+        &self,
+        request: Request<GetBalanceRequest>,
+    ) -> Result<Response<Balance>, Status> {
         let caller = caller(&request)?;
-        let balance = self.ledger.balance(caller.account_id()).await.map_err(ApiError::from)?;
+        let balance = self
+            .ledger
+            .balance(caller.account_id())
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(Balance {
             account: caller.account_name().to_owned(),
             plan: caller.plan().name.clone(),
@@ -43,12 +51,21 @@ impl AccountService for Api {
             .transpose()
             .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
         let limit = page_size(asked.page_size, PAGE_DEFAULT) as usize;
-        let entries = self.ledger.entries(caller.account_id(), before, limit).await.map_err(ApiError::from)?;
+        let entries = self
+            .ledger
+            .entries(caller.account_id(), before, limit)
+            .await
+            .map_err(ApiError::from)?;
         // The statement has no gaps: it goes on until its first movement.
-        let next = entries.last().map(|entry| entry.sequence).filter(|sequence| *sequence > 1);
+        let next = entries
+            .last()
+            .map(|entry| entry.sequence)
+            .filter(|sequence| *sequence > 1);
         Ok(Response::new(ListTransactionsResponse {
             transactions: entries.into_iter().map(transaction_message).collect(),
-            next_page_token: next.map(|sequence| sequence.to_string()).unwrap_or_default(),
+            next_page_token: next
+                .map(|sequence| sequence.to_string())
+                .unwrap_or_default(),
         }))
     }
 
@@ -63,9 +80,18 @@ impl AccountService for Api {
             .map(SystemTime::try_from)
             .transpose()
             .map_err(|_| invalid("expiresAt", "is not a time that can be kept"))?;
-        let new = NewKey { name: asked.name, test: asked.test, scopes: scopes(&asked.scopes)?, expires_at };
+        let new = NewKey {
+            name: asked.name,
+            test: asked.test,
+            scopes: scopes(&asked.scopes)?,
+            expires_at,
+        };
         caller.may_issue(&new).map_err(ApiError::from)?;
-        let (secret, key) = self.accounts.create_key(caller.account_id(), new).await.map_err(ApiError::from)?;
+        let (secret, key) = self
+            .accounts
+            .create_key(caller.account_id(), new)
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(CreateApiKeyResponse {
             key: secret.expose().to_owned(),
             api_key: Some(key_message(key)),
@@ -77,14 +103,28 @@ impl AccountService for Api {
         request: Request<ListApiKeysRequest>,
     ) -> Result<Response<ListApiKeysResponse>, Status> {
         let caller = caller(&request)?;
-        let keys = self.accounts.list_keys(caller.account_id()).await.map_err(ApiError::from)?;
-        Ok(Response::new(ListApiKeysResponse { api_keys: keys.into_iter().map(key_message).collect() }))
+        let keys = self
+            .accounts
+            .list_keys(caller.account_id())
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(ListApiKeysResponse {
+            api_keys: keys.into_iter().map(key_message).collect(),
+        }))
     }
 
-    async fn revoke_api_key(&self, request: Request<RevokeApiKeyRequest>) -> Result<Response<ApiKey>, Status> {
+    async fn revoke_api_key(
+        &self,
+        request: Request<RevokeApiKeyRequest>,
+    ) -> Result<Response<ApiKey>, Status> {
         let caller = caller(&request)?;
-        let id = Uuid::try_parse(&request.get_ref().id).map_err(|_| invalid("id", "must be a UUID"))?;
-        let key = self.accounts.revoke_key(caller.account_id(), id).await.map_err(ApiError::from)?;
+        let id =
+            Uuid::try_parse(&request.get_ref().id).map_err(|_| invalid("id", "must be a UUID"))?;
+        let key = self
+            .accounts
+            .revoke_key(caller.account_id(), id)
+            .await
+            .map_err(ApiError::from)?;
         self.gate.forget();
         Ok(Response::new(key_message(key)))
     }
@@ -121,7 +161,11 @@ fn key_message(key: accounts::ApiKey) -> ApiKey {
         name: key.name,
         prefix: key.prefix,
         test: key.test,
-        scopes: key.scopes.iter().map(|scope| scope.name().to_owned()).collect(),
+        scopes: key
+            .scopes
+            .iter()
+            .map(|scope| scope.name().to_owned())
+            .collect(),
         created_at: Some(timestamp(key.created_at)),
         expires_at: key.expires_at.map(timestamp),
         revoked_at: key.revoked_at.map(timestamp),

@@ -7,8 +7,8 @@ use crate::accounts;
 use crate::spec::error::ApiError;
 use crate::spec::v1::admin_service_server::AdminService;
 use crate::spec::v1::{
-    Account, Balance, CreateAccountRequest, GrantCreditsRequest, ListAccountsRequest, ListAccountsResponse,
-    ListPlansRequest, ListPlansResponse, Plan, SetPlanRequest,
+    Account, Balance, CreateAccountRequest, GrantCreditsRequest, ListAccountsRequest,
+    ListAccountsResponse, ListPlansRequest, ListPlansResponse, Plan, SetPlanRequest,
 };
 
 /// Accounts in a page when the request does not say.
@@ -19,10 +19,17 @@ const PLAN_DEFAULT: &str = "free";
 
 #[tonic::async_trait]
 impl AdminService for Api {
-    async fn create_account(&self, request: Request<CreateAccountRequest>) -> Result<Response<Account>, Status> {
+    async fn create_account(
+        &self,
+        request: Request<CreateAccountRequest>,
+    ) -> Result<Response<Account>, Status> {
         let asked = request.into_inner();
         let plan = given(asked.plan).unwrap_or_else(|| PLAN_DEFAULT.to_owned());
-        let account = self.accounts.create(&asked.name, &plan).await.map_err(ApiError::from)?;
+        let account = self
+            .accounts
+            .create(&asked.name, &plan)
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(account_message(account)))
     }
 
@@ -33,31 +40,61 @@ impl AdminService for Api {
         let asked = request.into_inner();
         let limit = page_size(asked.page_size, PAGE_DEFAULT);
         let after = given(asked.page_token);
-        let accounts = self.accounts.list(after.as_deref(), limit).await.map_err(ApiError::from)?;
+        let accounts = self
+            .accounts
+            .list(after.as_deref(), limit)
+            .await
+            .map_err(ApiError::from)?;
         let full = u32::try_from(accounts.len()).is_ok_and(|count| count == limit);
-        let next = accounts.last().filter(|_| full).map(|account| account.name.clone());
+        let next = accounts
+            .last()
+            .filter(|_| full)
+            .map(|account| account.name.clone());
         Ok(Response::new(ListAccountsResponse {
             accounts: accounts.into_iter().map(account_message).collect(),
             next_page_token: next.unwrap_or_default(),
         }))
     }
 
-    async fn set_plan(&self, request: Request<SetPlanRequest>) -> Result<Response<Account>, Status> {
+    async fn set_plan(
+        &self,
+        request: Request<SetPlanRequest>,
+    ) -> Result<Response<Account>, Status> {
         let asked = request.into_inner();
-        let account = self.accounts.set_plan(&asked.account, &asked.plan).await.map_err(ApiError::from)?;
+        let account = self
+            .accounts
+            .set_plan(&asked.account, &asked.plan)
+            .await
+            .map_err(ApiError::from)?;
         self.gate.forget();
         Ok(Response::new(account_message(account)))
     }
 
-    async fn list_plans(&self, _: Request<ListPlansRequest>) -> Result<Response<ListPlansResponse>, Status> {
+    async fn list_plans(
+        &self,
+        _: Request<ListPlansRequest>,
+    ) -> Result<Response<ListPlansResponse>, Status> {
         let plans = self.accounts.plans().await.map_err(ApiError::from)?;
-        Ok(Response::new(ListPlansResponse { plans: plans.into_iter().map(plan_message).collect() }))
+        Ok(Response::new(ListPlansResponse {
+            plans: plans.into_iter().map(plan_message).collect(),
+        }))
     }
 
-    async fn grant_credits(&self, request: Request<GrantCreditsRequest>) -> Result<Response<Balance>, Status> {
+    async fn grant_credits(
+        &self,
+        request: Request<GrantCreditsRequest>,
+    ) -> Result<Response<Balance>, Status> {
         let asked = request.into_inner();
-        let account = self.accounts.by_name(&asked.account).await.map_err(ApiError::from)?;
-        let balance = self.ledger.grant(account.id, asked.credits, &asked.note).await.map_err(ApiError::from)?;
+        let account = self
+            .accounts
+            .by_name(&asked.account)
+            .await
+            .map_err(ApiError::from)?;
+        let balance = self
+            .ledger
+            .grant(account.id, asked.credits, &asked.note)
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(Balance {
             account: account.name,
             plan: account.plan,

@@ -9,25 +9,37 @@ use crate::gate::Caller;
 use crate::spec::error::ApiError;
 use crate::spec::v1::catalog_service_server::CatalogService;
 use crate::spec::v1::{
-    GetModelRequest, ListModelsRequest, ListModelsResponse, MediaType, Model, ModelDefaults, Price, model,
+    GetModelRequest, ListModelsRequest, ListModelsResponse, MediaType, Model, ModelDefaults, Price,
+    model,
 };
 
 #[tonic::async_trait]
 impl CatalogService for Api {
-    async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
+    async fn list_models(
+        &self,
+        request: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
         let caller = caller(&request)?;
         let (media, tier) = (request.get_ref().media_type(), request.get_ref().tier());
         let models = self.catalog.models().iter().filter(|model| {
             (media == MediaType::Unspecified || media == media_message(model.media))
                 && (tier == model::Tier::Unspecified || tier == tier_message(model.tier))
         });
-        let models = models.map(|model| self.model_message(&caller, model)).collect();
+        let models = models
+            .map(|model| self.model_message(&caller, model))
+            .collect();
         Ok(Response::new(ListModelsResponse { models }))
     }
 
-    async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<Model>, Status> {
+    async fn get_model(
+        &self,
+        request: Request<GetModelRequest>,
+    ) -> Result<Response<Model>, Status> {
         let caller = caller(&request)?;
-        let model = self.catalog.get(&request.get_ref().slug).map_err(ApiError::from)?;
+        let model = self
+            .catalog
+            .get(&request.get_ref().slug)
+            .map_err(ApiError::from)?;
         Ok(Response::new(self.model_message(&caller, model)))
     }
 }
@@ -43,7 +55,11 @@ impl Api {
             media_type: media_message(model.media).into(),
             tier: tier_message(model.tier).into(),
             resolutions: model.resolutions.iter().map(ToString::to_string).collect(),
-            aspect_ratios: model.aspect_ratios.iter().map(ToString::to_string).collect(),
+            aspect_ratios: model
+                .aspect_ratios
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             durations_seconds: model.durations_seconds.iter().copied().map(int32).collect(),
             max_outputs: int32(model.max_outputs),
             max_reference_images: int32(model.input_images_max()),
@@ -58,7 +74,12 @@ impl Api {
             typical_seconds_high: int32(high),
             replaced_by: model.replaced_by.clone().unwrap_or_default(),
             deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
-            providers: self.generation.providers_for(caller, model).into_iter().map(str::to_owned).collect(),
+            providers: self
+                .generation
+                .providers_for(caller, model)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::generation::{self, Scene};
 use crate::spec::error::ApiError;
 use crate::spec::v1::generation_service_server::GenerationService;
 use crate::spec::v1::{
-    Adjustment, CancelTaskRequest, GenerateImageRequest, GenerateRequest, GenerateVideoRequest, GetTaskStatusRequest,
-    ListTasksRequest, ListTasksResponse, MediaType as MediaTypeMessage, Output, QuoteResponse, Task, TaskCredits,
-    TaskError, WatchTaskRequest, task,
+    Adjustment, CancelTaskRequest, GenerateImageRequest, GenerateRequest, GenerateVideoRequest,
+    GetTaskStatusRequest, ListTasksRequest, ListTasksResponse, MediaType as MediaTypeMessage,
+    Output, QuoteResponse, Task, TaskCredits, TaskError, WatchTaskRequest, task,
 };
 
 /// Tasks in a page when the request does not say.
@@ -27,7 +27,10 @@ const PAGE_DEFAULT: u32 = 20;
 
 #[tonic::async_trait]
 impl GenerationService for Api {
-    async fn generate_image(&self, request: Request<GenerateImageRequest>) -> Result<Response<Task>, Status> {
+    async fn generate_image(
+        &self,
+        request: Request<GenerateImageRequest>,
+    ) -> Result<Response<Task>, Status> {
         let (caller, key) = (caller(&request)?, header_key(request.metadata()));
         let asked = request.into_inner();
         let key = key.or(given(asked.idempotency_key));
@@ -47,7 +50,10 @@ impl GenerationService for Api {
         self.submit(&caller, request, key).await
     }
 
-    async fn generate_video(&self, request: Request<GenerateVideoRequest>) -> Result<Response<Task>, Status> {
+    async fn generate_video(
+        &self,
+        request: Request<GenerateVideoRequest>,
+    ) -> Result<Response<Task>, Status> {
         let (caller, key) = (caller(&request)?, header_key(request.metadata()));
         let asked = request.into_inner();
         let key = key.or(given(asked.idempotency_key));
@@ -75,10 +81,17 @@ impl GenerationService for Api {
         self.submit(&caller, wish(asked).await?, key).await
     }
 
-    async fn quote(&self, request: Request<GenerateRequest>) -> Result<Response<QuoteResponse>, Status> {
+    async fn quote(
+        &self,
+        request: Request<GenerateRequest>,
+    ) -> Result<Response<QuoteResponse>, Status> {
         let caller = caller(&request)?;
         let wish = wish(request.into_inner()).await?;
-        let quote = self.generation.quote(&caller, &wish).await.map_err(ApiError::from)?;
+        let quote = self
+            .generation
+            .quote(&caller, &wish)
+            .await
+            .map_err(ApiError::from)?;
         let fitted = quote.fitted;
         let adjustments = fitted.adjustments.iter().map(generation::Adjustment::from);
         Ok(Response::new(QuoteResponse {
@@ -96,14 +109,24 @@ impl GenerationService for Api {
         }))
     }
 
-    async fn get_task_status(&self, request: Request<GetTaskStatusRequest>) -> Result<Response<Task>, Status> {
+    async fn get_task_status(
+        &self,
+        request: Request<GetTaskStatusRequest>,
+    ) -> Result<Response<Task>, Status> {
         let caller = caller(&request)?;
         let id = task_id(&request.get_ref().task_id)?;
-        let task = self.generation.get(&caller, id).await.map_err(ApiError::from)?;
+        let task = self
+            .generation
+            .get(&caller, id)
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(self.task_message(task)))
     }
 
-    async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
+    async fn list_tasks(
+        &self,
+        request: Request<ListTasksRequest>,
+    ) -> Result<Response<ListTasksResponse>, Status> {
         let caller = caller(&request)?;
         let asked = request.get_ref();
         let before = given(asked.page_token.clone())
@@ -111,27 +134,48 @@ impl GenerationService for Api {
             .transpose()
             .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
         let limit = page_size(asked.page_size, PAGE_DEFAULT);
-        let page =
-            self.generation.list(&caller, before, status_of(asked.status()), limit).await.map_err(ApiError::from)?;
+        let page = self
+            .generation
+            .list(&caller, before, status_of(asked.status()), limit)
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(ListTasksResponse {
-            tasks: page.tasks.into_iter().map(|task| self.task_message(task)).collect(),
+            tasks: page
+                .tasks
+                .into_iter()
+                .map(|task| self.task_message(task))
+                .collect(),
             next_page_token: page.next.map(|id| id.to_string()).unwrap_or_default(),
         }))
     }
 
-    async fn cancel_task(&self, request: Request<CancelTaskRequest>) -> Result<Response<Task>, Status> {
+    async fn cancel_task(
+        &self,
+        request: Request<CancelTaskRequest>,
+    ) -> Result<Response<Task>, Status> {
         let caller = caller(&request)?;
         let id = task_id(&request.get_ref().task_id)?;
-        let task = self.generation.cancel(&caller, id).await.map_err(ApiError::from)?;
+        let task = self
+            .generation
+            .cancel(&caller, id)
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(self.task_message(task)))
     }
 
     type WatchTaskStream = Pin<Box<dyn Stream<Item = Result<Task, Status>> + Send>>;
 
-    async fn watch_task(&self, request: Request<WatchTaskRequest>) -> Result<Response<Self::WatchTaskStream>, Status> {
+    async fn watch_task(
+        &self,
+        request: Request<WatchTaskRequest>,
+    ) -> Result<Response<Self::WatchTaskStream>, Status> {
         let caller = caller(&request)?;
         let id = task_id(&request.get_ref().task_id)?;
-        let changes = self.generation.watch(&caller, id).await.map_err(ApiError::from)?;
+        let changes = self
+            .generation
+            .watch(&caller, id)
+            .await
+            .map_err(ApiError::from)?;
         let assets = self.assets.clone();
         let messages = changes.map(move |change| match change {
             Ok(task) => Ok(task_message(task, &assets)),
@@ -148,7 +192,11 @@ impl Api {
         request: generation::Request,
         idempotency_key: Option<String>,
     ) -> Result<Response<Task>, Status> {
-        let task = self.generation.submit(caller, request, idempotency_key.as_deref()).await.map_err(ApiError::from)?;
+        let task = self
+            .generation
+            .submit(caller, request, idempotency_key.as_deref())
+            .await
+            .map_err(ApiError::from)?;
         Ok(Response::new(self.task_message(task)))
     }
 
@@ -159,7 +207,10 @@ impl Api {
 
 /// The idempotency key among the metadata; it goes before one in the message.
 fn header_key(metadata: &MetadataMap) -> Option<String> {
-    metadata.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()).and_then(|text| given(text.to_owned()))
+    metadata
+        .get(IDEMPOTENCY_KEY)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| given(text.to_owned()))
 }
 
 /// A request for either media; what is in `options` counts where the outer field is not given.
@@ -170,16 +221,26 @@ async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
         MediaTypeMessage::Video => Some(MediaType::Video),
     };
     let options = asked.options.unwrap_or_default();
-    let images = if asked.reference_images.is_empty() { options.reference_images } else { asked.reference_images };
+    let images = if asked.reference_images.is_empty() {
+        options.reference_images
+    } else {
+        asked.reference_images
+    };
     Ok(generation::Request {
         model: asked.model,
         prompt: asked.prompt,
         resolution: given(asked.resolution).or(given(options.resolution)),
         aspect_ratio: given(asked.aspect_ratio).or(given(options.aspect_ratio)),
         duration: given(asked.duration).or(given(options.duration)),
-        count: asked.count.or(options.count).and_then(|count| count.try_into().ok()),
+        count: asked
+            .count
+            .or(options.count)
+            .and_then(|count| count.try_into().ok()),
         audio: asked.audio.or(options.audio),
-        seed: asked.seed.or(options.seed).and_then(|seed| seed.try_into().ok()),
+        seed: asked
+            .seed
+            .or(options.seed)
+            .and_then(|seed| seed.try_into().ok()),
         reference_images: pictures(images).await?,
         provider: given(asked.provider),
         expects,
@@ -196,8 +257,12 @@ async fn pictures(uris: Vec<String>) -> Result<Vec<Bytes>, ApiError> {
     let decode = move || {
         let bytes_max = usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX);
         let decoded = uris.iter().enumerate().map(|(at, uri)| {
-            let refused = |error: data_uri::DataUriError| invalid(&format!("reference_images[{at}]"), error.to_string());
-            data_uri::decode(uri, bytes_max).map(Bytes::from).map_err(refused)
+            let refused = |error: data_uri::DataUriError| {
+                invalid(&format!("reference_images[{at}]"), error.to_string())
+            };
+            data_uri::decode(uri, bytes_max)
+                .map(Bytes::from)
+                .map_err(refused)
         });
         decoded.collect()
     };
@@ -247,7 +312,11 @@ fn task_message(task: generation::Task, assets: &Assets) -> Task {
         progress: task.progress.into(),
         model: task.model,
         media_type: media_message(task.media).into(),
-        outputs: task.outputs.into_iter().map(|output| output_message(output, assets, now)).collect(),
+        outputs: task
+            .outputs
+            .into_iter()
+            .map(|output| output_message(output, assets, now))
+            .collect(),
         error: task.failure.map(|failure| TaskError {
             reason: failure.reason.as_str().to_owned(),
             retryable: failure.reason.is_retryable(),
@@ -258,7 +327,11 @@ fn task_message(task: generation::Task, assets: &Assets) -> Task {
             held: task.credits.held,
             charged: task.credits.charged,
         }),
-        adjustments: task.adjustments.into_iter().map(adjustment_message).collect(),
+        adjustments: task
+            .adjustments
+            .into_iter()
+            .map(adjustment_message)
+            .collect(),
         provider: task.provider,
         test: task.test,
         created_at: Some(timestamp(task.created_at)),
@@ -282,6 +355,16 @@ fn output_message(output: generation::Output, assets: &Assets, now: SystemTime) 
 }
 
 fn adjustment_message(adjustment: generation::Adjustment) -> Adjustment {
-    let generation::Adjustment { field, asked, used, why } = adjustment;
-    Adjustment { field, asked, used, why }
+    let generation::Adjustment {
+        field,
+        asked,
+        used,
+        why,
+    } = adjustment;
+    Adjustment {
+        field,
+        asked,
+        used,
+        why,
+    }
 }

@@ -14,7 +14,8 @@ pub const NAME: &str = "piooy/piooy";
 pub const TITLE: &str = "Piooy";
 
 /// What it is, in at most 100 characters.
-pub const DESCRIPTION: &str = "Generate images and videos with many models through one key and one credit balance.";
+pub const DESCRIPTION: &str =
+    "Generate images and videos with many models through one key and one credit balance.";
 
 /// Where it came from.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -67,8 +68,13 @@ pub fn discover() -> Bytes {
 /// otherwise the newest of them.
 pub fn initialize(params: Option<&RawValue>) -> Bytes {
     let params: Option<Value> = params.and_then(|params| serde_json::from_str(params.get()).ok());
-    let asked = params.as_ref().and_then(|params| params["protocolVersion"].as_str());
-    let agreed = LEGACY_VERSIONS.into_iter().find(|version| Some(*version) == asked).unwrap_or(LEGACY_VERSIONS[0]);
+    let asked = params
+        .as_ref()
+        .and_then(|params| params["protocolVersion"].as_str());
+    let agreed = LEGACY_VERSIONS
+        .into_iter()
+        .find(|version| Some(*version) == asked)
+        .unwrap_or(LEGACY_VERSIONS[0]);
     let result = json!({
         "protocolVersion": agreed,
         "capabilities": capabilities(),

@@ -35,15 +35,21 @@ pub struct ToolLists {
 impl ToolLists {
     /// Writes the lists.
     pub fn new(house: &House) -> Self {
-        let tools: Vec<Value> =
-            house.entrances.iter().filter_map(|entrance| Some(describe(entrance.method.info.tool.as_ref()?))).collect();
+        let tools: Vec<Value> = house
+            .entrances
+            .iter()
+            .filter_map(|entrance| Some(describe(entrance.method.info.tool.as_ref()?)))
+            .collect();
         let legacy = json!({"tools": tools});
         let mut modern = legacy.clone();
         modern["resultType"] = json!("complete");
         modern["ttlMs"] = json!(LIST_TTL_MS);
         modern["cacheScope"] = json!("public");
         modern["_meta"] = json!({"io.modelcontextprotocol/serverInfo": server_info()});
-        Self { legacy: legacy.to_string().into(), modern: modern.to_string().into() }
+        Self {
+            legacy: legacy.to_string().into(),
+            modern: modern.to_string().into(),
+        }
     }
 
     /// The list for a client of that era.
@@ -56,7 +62,9 @@ impl ToolLists {
 }
 
 fn describe(tool: &ToolInfo) -> Value {
-    let schema = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|_| json!({"type": "object"}));
+    let schema = |text: &str| {
+        serde_json::from_str::<Value>(text).unwrap_or_else(|_| json!({"type": "object"}))
+    };
     json!({
         "name": tool.name,
         "title": tool.title,
@@ -102,17 +110,25 @@ impl Mcp {
         params: Option<&RawValue>,
     ) -> Result<Bytes, RpcError> {
         let params = params.map_or("{}", RawValue::get);
-        let params: CallParams<'_> = serde_json::from_str(params)
-            .map_err(|error| RpcError::invalid_params(format!("The call could not be read: {error}.")))?;
+        let params: CallParams<'_> = serde_json::from_str(params).map_err(|error| {
+            RpcError::invalid_params(format!("The call could not be read: {error}."))
+        })?;
         let Some(at) = self.tools.get(params.name.as_ref()) else {
             let mut known: Vec<&str> = self.tools.keys().copied().collect();
             known.sort_unstable();
-            let message = format!("There is no tool {}; there are {}.", params.name, known.join(", "));
+            let message = format!(
+                "There is no tool {}; there are {}.",
+                params.name,
+                known.join(", ")
+            );
             return Err(RpcError::invalid_params(message));
         };
-        let arguments = Bytes::copy_from_slice(params.arguments.map_or("{}", RawValue::get).as_bytes());
+        let arguments =
+            Bytes::copy_from_slice(params.arguments.map_or("{}", RawValue::get).as_bytes());
         let key = params.meta.and_then(|meta| meta.idempotency_key);
-        let answer = self.run(*at, headers, caller, arguments, key.as_deref()).await;
+        let answer = self
+            .run(*at, headers, caller, arguments, key.as_deref())
+            .await;
         Ok(match answer {
             Ok(envelope) => result(&envelope, false, era),
             Err(error) => result(&serde_json::to_vec(&error).unwrap_or_default(), true, era),
@@ -135,7 +151,9 @@ impl Mcp {
             metadata.insert(IDEMPOTENCY_KEY, key);
         }
         match &entrance.method.call {
-            Call::Unary(call) => call(Input::Json(arguments), metadata, admitted.into_extensions()).await,
+            Call::Unary(call) => {
+                call(Input::Json(arguments), metadata, admitted.into_extensions()).await
+            }
             Call::Stream(_) => unreachable!("the spec refuses a stream as a tool"),
         }
     }
@@ -150,9 +168,14 @@ fn result(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
     result.push_str(&text);
     result.push_str(r#"}],"structuredContent":"#);
     result.push_str(&envelope);
-    result.push_str(if is_error { r#","isError":true"# } else { r#","isError":false"# });
+    result.push_str(if is_error {
+        r#","isError":true"#
+    } else {
+        r#","isError":false"#
+    });
     if era == Era::Modern {
-        result.push_str(r#","resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":"#);
+        result
+            .push_str(r#","resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":"#);
         result.push_str(&server_info().to_string());
         result.push('}');
     }

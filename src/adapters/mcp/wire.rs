@@ -38,15 +38,26 @@ impl<'a> Incoming<'a> {
             if error.is_data() {
                 RpcError::invalid_request(format!("This is not a JSON-RPC message: {error}."))
             } else {
-                RpcError::new(-32700, StatusCode::BAD_REQUEST, format!("This is not valid JSON: {error}."))
+                RpcError::new(
+                    -32700,
+                    StatusCode::BAD_REQUEST,
+                    format!("This is not valid JSON: {error}."),
+                )
             }
         })?;
         if incoming.jsonrpc.as_deref() != Some("2.0") {
-            return Err(RpcError::invalid_request("A message must say \"jsonrpc\": \"2.0\"."));
+            return Err(RpcError::invalid_request(
+                "A message must say \"jsonrpc\": \"2.0\".",
+            ));
         }
-        let id_is_proper = |id: &RawValue| id.get().starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+        let id_is_proper = |id: &RawValue| {
+            id.get()
+                .starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+        };
         if incoming.id.is_some_and(|id| !id_is_proper(id)) {
-            return Err(RpcError::invalid_request("An id must be a string or a number."));
+            return Err(RpcError::invalid_request(
+                "An id must be a string or a number.",
+            ));
         }
         Ok(incoming)
     }
@@ -63,7 +74,12 @@ pub struct RpcError {
 
 impl RpcError {
     fn new(code: i32, modern_status: StatusCode, message: impl Into<String>) -> Self {
-        Self { code, modern_status, message: message.into(), data: None }
+        Self {
+            code,
+            modern_status,
+            message: message.into(),
+            data: None,
+        }
     }
 
     /// The message is not a request that can be understood.
@@ -73,7 +89,11 @@ impl RpcError {
 
     /// No such method in this era.
     pub fn method_not_found(method: &str) -> Self {
-        Self::new(-32601, StatusCode::NOT_FOUND, format!("There is no method {method} here."))
+        Self::new(
+            -32601,
+            StatusCode::NOT_FOUND,
+            format!("There is no method {method} here."),
+        )
     }
 
     /// Parameters that name something that is not there.
@@ -95,7 +115,10 @@ impl RpcError {
     pub fn unsupported_version(requested: &str, supported: &[&str]) -> Self {
         let message = format!("Protocol version {requested} is not served here.");
         let error = Self::new(-32022, StatusCode::BAD_REQUEST, message);
-        Self { data: Some(json!({"supported": supported, "requested": requested})), ..error }
+        Self {
+            data: Some(json!({"supported": supported, "requested": requested})),
+            ..error
+        }
     }
 }
 
@@ -131,16 +154,17 @@ impl Reply {
             Era::Legacy => StatusCode::OK,
             Era::Modern => error.modern_status,
         };
-        Reply::Error { status, json: format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{body}}}"#) }
+        Reply::Error {
+            status,
+            json: format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{body}}}"#),
+        }
     }
 
     /// The JSON-RPC message, if there is one.
     pub fn into_json(self) -> Option<String> {
         match self {
             Reply::Accepted => None,
-            Reply::Result { id, result } => {
-                String::from_utf8(splice(&id, &result)).ok()
-            }
+            Reply::Result { id, result } => String::from_utf8(splice(&id, &result)).ok(),
             Reply::Error { json, .. } => Some(json),
         }
     }
@@ -153,7 +177,9 @@ impl Reply {
                 *response.status_mut() = StatusCode::ACCEPTED;
                 response
             }
-            Reply::Result { id, result } => super::json(StatusCode::OK, splice(&id, &result).into()),
+            Reply::Result { id, result } => {
+                super::json(StatusCode::OK, splice(&id, &result).into())
+            }
             Reply::Error { status, json } => super::json(status, json.into()),
         }
     }
