@@ -307,16 +307,37 @@ fn malformed(text: &str, error: &serde_json::Error) -> ApiError {
 
 /// Valid JSON, but not this message.
 fn misread(path: &str, text: &str) -> ApiError {
-    let reason = if text.starts_with("unknown field") {
-        Reason::UnknownField
-    } else {
-        Reason::MalformedRequest
-    };
+    if text.starts_with("unknown field") {
+        return unknown_field(text);
+    }
     let message = match path {
         "." | "" | "?" => format!("The request could not be read: {text}."),
         path => format!("{path} could not be read: {text}."),
     };
-    ApiError::new(reason, message)
+    ApiError::new(Reason::MalformedRequest, message)
+}
+
+/// serde names the unknown field and every spelling of those that exist; of those, callers are told
+/// one each.
+fn unknown_field(text: &str) -> ApiError {
+    let mut names = text.split('`').skip(1).step_by(2);
+    let asked = names.next().unwrap_or_default();
+    let spelling = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    let mut known: Vec<&str> = Vec::new();
+    for name in names {
+        if !known.iter().any(|known| spelling(known) == spelling(name)) {
+            known.push(name);
+        }
+    }
+    let takes = if known.is_empty() {
+        "takes no fields".to_owned()
+    } else {
+        format!("takes {}", known.join(", "))
+    };
+    ApiError::new(
+        Reason::UnknownField,
+        format!("There is no field {asked} here; the request {takes}."),
+    )
 }
 
 #[cfg(test)]
@@ -355,7 +376,7 @@ mod tests {
             (
                 r#"{"promt":"x"}"#,
                 Reason::UnknownField,
-                "unknown field `promt`, expected one of `model`, `prompt`",
+                "no field promt here; the request takes model, prompt, resolution, aspect",
             ),
             (
                 r#"{"count":"two"}"#,
