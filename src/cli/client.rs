@@ -1,6 +1,6 @@
 //! Commands that call a running server over REST, as any other caller would.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -177,7 +177,6 @@ pub async fn generate(asked: &Generate, settings: &Settings) -> Result<ExitCode,
         task = caller.data(caller.client.get(&url)).await?;
     }
     bar(&task);
-    eprintln!();
     if task["status"] != json!("SUCCESS") {
         let said = task["error"]["message"]
             .as_str()
@@ -197,15 +196,23 @@ pub async fn generate(asked: &Generate, settings: &Settings) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// Draws the progress of a task over the line before.
+/// Draws the progress of a task over the line before, where someone looks.
 fn bar(task: &Value) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
     let percent = usize::try_from(task["progress"].as_u64().unwrap_or(0))
         .unwrap_or(0)
         .min(100);
     let full = percent * BAR_WIDTH / 100;
     let status = task["status"].as_str().unwrap_or_default();
+    let end = if matches!(status, "PENDING" | "PROCESSING") {
+        ""
+    } else {
+        "\n"
+    };
     eprint!(
-        "\r[{}{}] {percent:>3} %  {status:<10}",
+        "\r[{}{}] {percent:>3} %  {status:<10}{end}",
         "#".repeat(full),
         " ".repeat(BAR_WIDTH - full)
     );
