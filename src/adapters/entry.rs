@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method as Verb, header};
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::Parts;
 use crate::accounts::Scope;
-use crate::gate::{Allowance, Caller, credential_from};
-use crate::spec::error::ApiError;
+use crate::gate::{Allowance, Caller, Refusal, credential_from};
 use crate::spec::method::{Method, MethodInfo};
 
 /// The address that a connection came from; put into each request by the server.
@@ -96,30 +95,25 @@ impl House {
     ///
     /// # Errors
     /// Why the credential is refused.
-    pub async fn caller(
-        &self,
-        headers: &HeaderMap,
-        peer: Option<Peer>,
-    ) -> Result<Caller, ApiError> {
+    pub async fn caller(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Refusal> {
         let header = |name: &str| {
             headers
                 .get(name)
                 .map(|value| value.to_str().unwrap_or_default())
         };
-        let credential = credential_from(header).map_err(crate::gate::Refusal::from)?;
+        let credential = credential_from(header)?;
         let from = self.client_address(headers, peer);
-        Ok(self
-            .parts
+        self.parts
             .gate
             .authenticate(credential, from, SystemTime::now())
-            .await?)
+            .await
     }
 
     /// Lets a known caller make one call.
     ///
     /// # Errors
     /// A missing scope, or a budget that is spent.
-    pub fn admit(&self, caller: Caller, entrance: &Entrance) -> Result<Admitted, ApiError> {
+    pub fn admit(&self, caller: Caller, entrance: &Entrance) -> Result<Admitted, Refusal> {
         let allowance =
             self.parts
                 .gate
@@ -136,7 +130,7 @@ impl House {
         headers: &HeaderMap,
         peer: Option<Peer>,
         entrance: &Entrance,
-    ) -> Result<Admitted, ApiError> {
+    ) -> Result<Admitted, Refusal> {
         let caller = self.caller(headers, peer).await?;
         self.admit(caller, entrance)
     }
@@ -152,6 +146,14 @@ impl House {
         let last =
             forwarded.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
         last.unwrap_or(direct)
+    }
+}
+
+/// What is left of the budget, where the refusal is about that.
+pub fn allowance_of(refusal: &Refusal) -> Option<Allowance> {
+    match refusal {
+        Refusal::RateLimited { allowance, .. } => Some(*allowance),
+        _ => None,
     }
 }
 
@@ -172,7 +174,8 @@ pub fn put_allowance(headers: &mut HeaderMap, allowance: &Allowance) {
 pub fn cross_origin() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
-        .allow_headers(Any)
+        // A star would not allow Authorization (Fetch standard, "CORS-preflight fetch").
+        .allow_headers(AllowHeaders::mirror_request())
         .allow_methods([Verb::GET, Verb::POST, Verb::PUT, Verb::PATCH, Verb::DELETE])
         .expose_headers([
             header::ETAG,

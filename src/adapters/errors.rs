@@ -44,10 +44,7 @@ fn said(reason: Reason, error: &impl Error) -> ApiError {
 /// A failure of ours: logged with everything, told with nothing.
 fn ours(error: &(dyn Error + 'static)) -> ApiError {
     tracing::error!(error = ?error, "a call failed through a fault of the server");
-    ApiError::new(
-        Reason::Internal,
-        "Something went wrong here. It has been logged.",
-    )
+    ApiError::internal()
 }
 
 fn field(field: &str, error: &impl Error) -> ApiError {

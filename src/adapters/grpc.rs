@@ -16,8 +16,9 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
 
-use super::entry::{Peer, Shared, put_allowance};
+use super::entry::{Peer, Shared, allowance_of, put_allowance};
 use crate::spec::DESCRIPTORS;
+use crate::spec::error::ApiError;
 
 /// Whether a request is for this face: `application/grpc`, `application/grpc-web` and their kin.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
@@ -80,7 +81,14 @@ async fn gate(State(gated): State<Gated>, mut request: Request, next: Next) -> R
         .enter(request.headers(), peer, &gated.house.entrances[*at])
         .await;
     match entered {
-        Err(error) => Status::from(error).into_http::<Body>(),
+        Err(refusal) => {
+            let allowance = allowance_of(&refusal);
+            let mut response = Status::from(ApiError::from(refusal)).into_http::<Body>();
+            if let Some(allowance) = allowance {
+                put_allowance(response.headers_mut(), &allowance);
+            }
+            response
+        }
         Ok(admitted) => {
             let allowance = admitted.allowance;
             request.extensions_mut().insert(admitted.caller);

@@ -69,6 +69,14 @@ fn invalid(field: &str, message: impl Into<String>) -> ApiError {
     ApiError::invalid(Reason::InvalidArgument, vec![violation])
 }
 
+/// The refusal of an idempotency key that cannot be among the metadata.
+pub(super) fn unreadable_key() -> ApiError {
+    invalid(
+        "idempotency_key",
+        "must be of visible ASCII characters, such as a UUID",
+    )
+}
+
 /// `None` for a string that was not given.
 fn given(text: String) -> Option<String> {
     Some(text).filter(|text| !text.trim().is_empty())

@@ -74,7 +74,7 @@ async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
     let peer = parts.extensions.get::<Peer>().copied();
     let caller = match mcp.house.caller(&parts.headers, peer).await {
         Ok(caller) => caller,
-        Err(error) => return failed(&error),
+        Err(refusal) => return failed(&refusal.into()),
     };
     let body = match rest::read_json(&parts.headers, body, options.body_bytes_max).await {
         Ok(body) => body,

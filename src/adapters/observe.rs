@@ -8,11 +8,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{failed, grpc};
 use crate::spec::error::ApiError;
-use crate::spec::reason::Reason;
 
 /// The header that carries a request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,14 +39,14 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let is_grpc = grpc::is_grpc(request.headers());
     let started = Instant::now();
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+    // What is logged on the way can be found by the id that the caller was told.
+    let span = tracing::error_span!("request", id = ?id);
+    let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match run.instrument(span).await {
         Ok(response) => response,
         Err(_) => {
             tracing::error!(%method, path, id = ?id, "a request panicked");
-            let error = ApiError::new(
-                Reason::Internal,
-                "Something went wrong here. It has been logged.",
-            );
+            let error = ApiError::internal();
             if is_grpc {
                 tonic::Status::from(error).into_http()
             } else {

@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tonic::metadata::MetadataMap;
 
-use super::entry::{Entrance, Peer, Shared, put_allowance};
+use super::entry::{Entrance, Peer, Shared, allowance_of, put_allowance};
 use crate::gate::Allowance;
 use crate::spec::error::ApiError;
 use crate::spec::method::{Call, Envelopes, HttpBinding, Input};
@@ -60,7 +60,10 @@ async fn serve(
     let peer = parts.extensions.get::<Peer>().copied();
     let admitted = match house.enter(&parts.headers, peer, entrance).await {
         Ok(admitted) => admitted,
-        Err(error) => return failure(&error, None),
+        Err(refusal) => {
+            let allowance = allowance_of(&refusal);
+            return failure(&refusal.into(), allowance.as_ref());
+        }
     };
     let allowance = admitted.allowance;
     let input = match input(

@@ -80,6 +80,13 @@ impl ApiError {
         }
     }
 
+    /// A fault of ours: told with nothing, since whoever makes it logs everything.
+    #[must_use]
+    pub fn internal() -> Self {
+        let message = "Something went wrong here. It has been logged.";
+        Self::new(Reason::Internal, message)
+    }
+
     /// The same with one more named value.
     #[must_use]
     pub fn with(mut self, name: &'static str, detail: Detail) -> Self {

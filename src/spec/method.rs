@@ -6,8 +6,10 @@
 //! looked up by reflection when a call arrives.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
+use futures_util::FutureExt;
 use futures_util::stream::{Stream, StreamExt};
 use http::Extensions;
 use serde::Serialize;
@@ -202,7 +204,8 @@ impl Registry {
     }
 }
 
-/// A service whose requests are checked against their limits before its handlers see them.
+/// A service whose requests are checked against their limits before its handlers see them, and whose
+/// handlers may panic.
 /// The generated code implements the service traits for it.
 pub struct Checked<S>(pub S);
 
@@ -217,6 +220,21 @@ pub struct Checked<S>(pub S);
 pub fn check<M: Validate>(request: &Request<M>) -> Result<(), Status> {
     validate::check(request.get_ref())
         .map_err(|violations| ApiError::invalid(Reason::InvalidArgument, violations).into())
+}
+
+/// Runs a handler. One that panics has failed through a fault of ours, and its caller is told so over
+/// whichever face. Called by the generated code.
+///
+/// # Errors
+/// Those of the handler, and `INTERNAL`.
+pub async fn run<R>(
+    handler: impl Future<Output = Result<Response<R>, Status>> + Send,
+) -> Result<Response<R>, Status> {
+    let ended = AssertUnwindSafe(handler).catch_unwind().await;
+    ended.unwrap_or_else(|_| {
+        tracing::error!("a handler panicked");
+        Err(ApiError::internal().into())
+    })
 }
 
 /// The success envelope around `data`.

@@ -3,6 +3,15 @@
 mod support;
 
 mod accounts;
+mod faces;
 mod gate;
 mod ledger;
+mod rooms;
 mod store;
+
+/// The package `echo.v1` of `tests/fixtures`; generated code names its own place, which is here.
+mod echo {
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/echo/echo.v1.rs"));
+    }
+}

@@ -9,7 +9,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, IDEMPOTENCY_KEY, caller, given, int32, invalid, page_size, timestamp};
+use super::{
+    Api, IDEMPOTENCY_KEY, caller, given, int32, invalid, page_size, timestamp, unreadable_key,
+};
 use crate::assets::{Assets, INPUT_BYTES_MAX, data_uri};
 use crate::catalog::MediaType;
 use crate::gate::Caller;
@@ -31,7 +33,7 @@ impl GenerationService for Api {
         &self,
         request: Request<GenerateImageRequest>,
     ) -> Result<Response<Task>, Status> {
-        let (caller, key) = (caller(&request)?, header_key(request.metadata()));
+        let (caller, key) = (caller(&request)?, header_key(request.metadata())?);
         let asked = request.into_inner();
         let key = key.or(given(asked.idempotency_key));
         let request = generation::Request {
@@ -54,7 +56,7 @@ impl GenerationService for Api {
         &self,
         request: Request<GenerateVideoRequest>,
     ) -> Result<Response<Task>, Status> {
-        let (caller, key) = (caller(&request)?, header_key(request.metadata()));
+        let (caller, key) = (caller(&request)?, header_key(request.metadata())?);
         let asked = request.into_inner();
         let key = key.or(given(asked.idempotency_key));
         let request = generation::Request {
@@ -75,7 +77,7 @@ impl GenerationService for Api {
     }
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Task>, Status> {
-        let (caller, key) = (caller(&request)?, header_key(request.metadata()));
+        let (caller, key) = (caller(&request)?, header_key(request.metadata())?);
         let mut asked = request.into_inner();
         let key = key.or(given(std::mem::take(&mut asked.idempotency_key)));
         self.submit(&caller, wish(asked).await?, key).await
@@ -205,12 +207,14 @@ impl Api {
     }
 }
 
-/// The idempotency key among the metadata; it goes before one in the message.
-fn header_key(metadata: &MetadataMap) -> Option<String> {
-    metadata
-        .get(IDEMPOTENCY_KEY)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| given(text.to_owned()))
+/// The idempotency key among the metadata; it goes before one in the message. One that cannot be read
+/// is refused: the caller counts on it.
+fn header_key(metadata: &MetadataMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = metadata.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let text = value.to_str().map_err(|_| unreadable_key())?;
+    Ok(given(text.to_owned()))
 }
 
 /// A request for either media; what is in `options` counts where the outer field is not given.

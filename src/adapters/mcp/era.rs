@@ -250,7 +250,11 @@ mod tests {
     }
 
     fn meta(version: &str) -> Value {
-        json!({"_meta": {"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {}}, "name": "x"})
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        json!({"_meta": meta, "name": "x"})
     }
 
     const NOW: &str = "2026-07-28";

@@ -18,7 +18,7 @@ use super::about::server_info;
 use super::era::Era;
 use super::wire::RpcError;
 use crate::adapters::entry::House;
-use crate::adapters::handlers::IDEMPOTENCY_KEY;
+use crate::adapters::handlers::{IDEMPOTENCY_KEY, unreadable_key};
 use crate::gate::Caller;
 use crate::spec::error::ApiError;
 use crate::spec::method::{Call, Input, ToolInfo};
@@ -147,7 +147,8 @@ impl Mcp {
         let entrance = &self.house.entrances[at];
         let admitted = self.house.admit(caller.clone(), entrance)?;
         let mut metadata = MetadataMap::from_headers(headers.clone());
-        if let Some(key) = idempotency_key.and_then(|key| MetadataValue::try_from(key).ok()) {
+        if let Some(key) = idempotency_key {
+            let key = MetadataValue::try_from(key).map_err(|_| unreadable_key())?;
             metadata.insert(IDEMPOTENCY_KEY, key);
         }
         match &entrance.method.call {

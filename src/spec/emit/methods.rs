@@ -152,7 +152,7 @@ fn checked(spec: &Spec, service: &ServiceDescriptor) -> Result<String, Wrong> {
             "    async fn {name}(&self, request: ::tonic::Request<{input}>) \
              -> ::core::result::Result<::tonic::Response<{output}>, ::tonic::Status> {{\n        \
              ::piooy::spec::method::check(&request)?;\n        \
-             self.0.{name}(request).await\n    }}",
+             ::piooy::spec::method::run(self.0.{name}(request)).await\n    }}",
             name = snake(method.name()),
         );
     }

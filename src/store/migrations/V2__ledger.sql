@@ -143,7 +143,8 @@ BEGIN
         SELECT FROM unnest(accounts, tasks, held, charged) AS asked (account_id, task_id, held, charged)
         WHERE num_nulls(account_id, task_id) > 0 OR (asked.charged BETWEEN 0 AND asked.held) IS NOT TRUE
     ) THEN
-        RAISE EXCEPTION 'a settlement names an account, a task and a charge from nothing to what is held' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a settlement names an account, a task and a charge from nothing to what is held'
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO ledger_entries (account_id, seq, kind, amount, available, held, task_id, at)
     SELECT

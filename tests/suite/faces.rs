@@ -1,0 +1,26 @@
+//! The faces, asked from outside: the real server on a port of its own, real HTTP, real gRPC.
+//!
+//! | module | promise |
+//! |---|---|
+//! | [`one_method`], [`panics`] | a method is a proto and a handler; all the rest follows |
+//! | [`every_method`], [`every_error`] | the faces say the same |
+//! | [`documents`] | what is committed is what the code says |
+//! | [`rate`] | one budget for all faces |
+//! | [`rest`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
+//!
+//! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
+
+mod answers;
+mod documents;
+mod echo;
+mod every_error;
+mod every_method;
+mod files;
+mod grpc;
+mod mcp;
+mod mcp_modern;
+mod one_method;
+mod panics;
+mod rate;
+mod rest;
+mod server;

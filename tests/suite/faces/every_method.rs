@@ -1,0 +1,268 @@
+//! Every method of the spec on every face it is offered on: refused alike without the right key, answered alike with it.
+//!
+//! A method that is in the spec and not in [`plays`] makes these tests fail.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+
+use piooy::accounts::Scope;
+use piooy::spec::method::MethodInfo;
+use piooy::spec::v1::{self, METHODS};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+
+use super::answers::{self, as_grpc_says, envelope, unary};
+use super::server::{QUICK_MODEL, Server};
+
+type Envelopes = Pin<Box<dyn Future<Output = Vec<Value>> + Send>>;
+
+/// Asks a method over gRPC; a stream is all its messages.
+type OverGrpc = fn(Channel, String, &'static str, Value) -> Envelopes;
+
+/// How one method is played.
+struct Play {
+    method: &'static str,
+    request: Value,
+    /// Fields of the answer that no two calls share.
+    own: &'static [&'static str],
+    over_grpc: OverGrpc,
+}
+
+macro_rules! plays {
+    ($($method:literal $how:ident $asks:ident -> $answers:ident, $request:expr, $own:expr;)*) => {
+        vec![$(Play {
+            method: $method,
+            request: $request,
+            own: $own,
+            over_grpc: |channel, key, path, request| Box::pin(async move {
+                plays!(@$how $asks $answers channel key path request)
+            }),
+        }),*]
+    };
+    (@unary $asks:ident $answers:ident $channel:ident $key:ident $path:ident $request:ident) => {
+        vec![
+            answers::over_grpc::<v1::$asks, v1::$answers>($channel, Some(&$key), $path, &$request).await
+        ]
+    };
+    (@stream $asks:ident $answers:ident $channel:ident $key:ident $path:ident $request:ident) => {
+        answers::stream_over_grpc::<v1::$asks, v1::$answers>($channel, Some(&$key), $path, &$request)
+            .await
+    };
+}
+
+const NEW_TASK: &[&str] = &["taskId", "createdAt"];
+
+/// A play of every method, for a task that has ended and a key of the account. Those that read come first, since the
+/// others leave things to be read.
+fn plays(task: &str, api_key: &str) -> Vec<Play> {
+    let picture =
+        json!({"model": QUICK_MODEL, "prompt": "[sandbox:hang] a pebble", "aspect_ratio": "16:9"});
+    let video = json!({"model": "gemini-omni-1-2", "prompt": "[sandbox:hang] waves", "resolution": "360p", "duration": "4"});
+    plays! {
+        "GetTaskStatus" unary GetTaskStatusRequest -> Task, json!({"taskId": task}), &[];
+        "ListTasks" unary ListTasksRequest -> ListTasksResponse, json!({"pageSize": 5, "status": "SUCCESS"}), &[];
+        "WatchTask" stream WatchTaskRequest -> Task, json!({"taskId": task}), &[];
+        "Quote" unary GenerateRequest -> QuoteResponse, picture.clone(), &[];
+        "ListModels" unary ListModelsRequest -> ListModelsResponse, json!({"mediaType": "VIDEO"}), &[];
+        "GetModel" unary GetModelRequest -> Model, json!({"slug": "veo-3.1"}), &[];
+        "GetBalance" unary GetBalanceRequest -> Balance, json!({}), &[];
+        "ListTransactions" unary ListTransactionsRequest -> ListTransactionsResponse, json!({}), &[];
+        "ListApiKeys" unary ListApiKeysRequest -> ListApiKeysResponse, json!({}), &[];
+        "GenerateImage" unary GenerateImageRequest -> Task, picture.clone(), NEW_TASK;
+        "GenerateVideo" unary GenerateVideoRequest -> Task, video, NEW_TASK;
+        "Generate" unary GenerateRequest -> Task, picture, NEW_TASK;
+        "CancelTask" unary CancelTaskRequest -> Task, json!({"taskId": task}), &[];
+        "CreateApiKey" unary CreateApiKeyRequest -> CreateApiKeyResponse,
+            json!({"name": "booth", "test": true, "scopes": ["read"]}), &["key", "id", "prefix", "createdAt"];
+        "RevokeApiKey" unary RevokeApiKeyRequest -> ApiKey, json!({"id": api_key}), &[];
+        "CreateAccount" unary CreateAccountRequest -> Account, json!({"name": "acme", "plan": "pro"}), &[];
+        "ListAccounts" unary ListAccountsRequest -> ListAccountsResponse, json!({}), &[];
+        "SetPlan" unary SetPlanRequest -> Account, json!({"account": "acme", "plan": "free"}), &[];
+        "ListPlans" unary ListPlansRequest -> ListPlansResponse, json!({}), &[];
+        "GrantCredits" unary GrantCreditsRequest -> Balance, json!({"account": "acme", "credits": 5}), &[];
+    }
+}
+
+fn info(method: &str) -> &'static MethodInfo {
+    let found = METHODS.iter().find(|info| info.name == method);
+    found.unwrap_or_else(|| panic!("{method} is not in the spec"))
+}
+
+/// Takes out, anywhere in an answer, what is its own; it must have been there.
+fn without_own(mut answer: Value, own: &[&str]) -> Value {
+    fn take(value: &mut Value, name: &str) -> usize {
+        match value {
+            Value::Object(fields) => {
+                let here = usize::from(fields.remove(name).is_some());
+                here + fields
+                    .values_mut()
+                    .map(|inner| take(inner, name))
+                    .sum::<usize>()
+            }
+            Value::Array(items) => items.iter_mut().map(|inner| take(inner, name)).sum(),
+            _ => 0,
+        }
+    }
+    for name in own {
+        assert!(take(&mut answer, name) > 0, "no {name} in {answer}");
+    }
+    answer
+}
+
+/// The same call over REST, built from its binding; a stream of events is all its messages.
+async fn over_rest(
+    server: &Server,
+    key: Option<&str>,
+    info: &MethodInfo,
+    request: &Value,
+) -> Option<Vec<Value>> {
+    let binding = info.http.as_ref()?;
+    let mut rest = request.as_object().expect("an object").clone();
+    let mut path = binding.path.to_owned();
+    for name in request.as_object().expect("an object").keys() {
+        let parameter = format!("{{{name}}}");
+        if path.contains(&parameter) {
+            let value = rest.remove(name).expect("is there");
+            path = path.replace(&parameter, value.as_str().expect("a text"));
+        }
+    }
+    if !binding.body {
+        let mut query = form_urlencoded::Serializer::new(path + "?");
+        for (name, value) in &rest {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            query.append_pair(name, &text);
+        }
+        path = query.finish();
+    }
+    let mut call = super::server::with_key(server.http(binding.verb, &path), key);
+    if binding.body {
+        call = call.json(&rest);
+    }
+    let response = call.send().await.expect("the server answers");
+    let answer = answers::Answer::read(response).await;
+    if !answer
+        .header("content-type")
+        .starts_with("text/event-stream")
+    {
+        return Some(vec![answer.envelope]);
+    }
+    let text = String::from_utf8(answer.bytes).expect("is text");
+    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    Some(
+        events
+            .map(|data| serde_json::from_str(data).expect("is JSON"))
+            .collect(),
+    )
+}
+
+async fn over_mcp(
+    server: &Server,
+    key: Option<&str>,
+    info: &MethodInfo,
+    request: &Value,
+) -> Option<Vec<Value>> {
+    let tool = info.tool.as_ref()?;
+    Some(vec![server.tool(key, tool.name, request).await.of_tool()])
+}
+
+#[test]
+fn every_method_is_played() {
+    let played: BTreeSet<&str> = plays("", "").iter().map(|play| play.method).collect();
+    let all: BTreeSet<&str> = METHODS.iter().map(|info| info.name).collect();
+    assert_eq!(played, all);
+}
+
+#[tokio::test]
+async fn every_method_answers_alike() {
+    let server = Server::start().await;
+    let task = server.picture().await;
+    let all = [Scope::Generate, Scope::Read, Scope::Keys];
+    let key = server.key("dev", &all, true).await;
+    let admin = server.key("dev", &Scope::ALL, false).await;
+    let listed = server
+        .rest(Some(&key), "GET", "/api/v1/apikeys", &Value::Null)
+        .await;
+    let first_key = listed.envelope["data"]["apiKeys"]
+        .as_array()
+        .expect("a list")
+        .last();
+    let first_key = first_key.expect("not empty")["id"]
+        .as_str()
+        .expect("a text");
+
+    let channel = server.channel().await;
+    for play in plays(task["taskId"].as_str().expect("a text"), first_key) {
+        let (info, own) = (info(play.method), play.own);
+        let key = if info.scope == "admin" { &admin } else { &key };
+        let asked = play.request.clone();
+        let grpc = (play.over_grpc)(channel.clone(), key.clone(), info.grpc_path, asked).await;
+        assert!(
+            grpc.iter().all(|said| said["code"] == 0),
+            "{}: {grpc:?}",
+            info.name
+        );
+        let grpc: Vec<Value> = grpc
+            .into_iter()
+            .map(|said| without_own(said, own))
+            .collect();
+        for (face, said) in [
+            (
+                "REST",
+                over_rest(&server, Some(key), info, &play.request).await,
+            ),
+            (
+                "MCP",
+                over_mcp(&server, Some(key), info, &play.request).await,
+            ),
+        ] {
+            let Some(said) = said else { continue };
+            let said: Vec<Value> = said
+                .into_iter()
+                .map(|said| without_own(said, own))
+                .collect();
+            assert_eq!(said, grpc, "{} over {face}", info.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_method_wants_a_key_with_its_scope() {
+    let server = Server::start().await;
+    let channel = server.channel().await;
+    for info in &METHODS {
+        let others = Scope::ALL
+            .into_iter()
+            .filter(|scope| scope.name() != info.scope);
+        let others: Vec<Scope> = others.collect();
+        let key = server.key("dev", &others, false).await;
+        let refusals = [
+            (None, "KEY_MISSING"),
+            (Some(key.as_str()), "INSUFFICIENT_SCOPE"),
+        ];
+        for (key, reason) in refusals {
+            let refused = unary::<(), ()>(channel.clone(), key, info.grpc_path, ()).await;
+            let grpc = envelope(&refused.expect_err(info.name));
+            assert_eq!(grpc["reason"], reason, "{}", info.name);
+            for (face, said) in [
+                ("REST", over_rest(&server, key, info, &json!({})).await),
+                ("MCP", over_mcp(&server, key, info, &json!({})).await),
+            ] {
+                let said = said.into_iter().flatten().map(as_grpc_says);
+                for said in said {
+                    assert_eq!(said, grpc, "{} over {face}", info.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn administration_is_for_grpc_alone() {
+    for info in &METHODS {
+        let elsewhere = info.http.is_some() || info.tool.is_some();
+        assert_eq!(elsewhere, info.scope != "admin", "{}", info.name);
+    }
+}
