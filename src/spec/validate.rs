@@ -106,6 +106,10 @@ impl Violations {
             }
             return;
         }
+        // The one character that PostgreSQL's text cannot hold.
+        if value.contains('\0') {
+            self.report(field, "cannot hold the character U+0000");
+        }
         // A string has at most as many characters as bytes: only long ones are counted.
         let fits = |most| value.len() <= most || value.chars().count() <= most;
         if let Some(most) = limits.characters_max.filter(|most| !fits(*most)) {
@@ -214,6 +218,11 @@ mod tests {
         assert_eq!(
             messages(|v| v.text("a", "äöüß", short)),
             ["a has 4 characters; at most 3 are allowed"]
+        );
+
+        assert_eq!(
+            messages(|v| v.text("a", "a\0", FREE)),
+            ["a cannot hold the character U+0000"]
         );
 
         let listed = Text {

@@ -6,7 +6,7 @@
 //! | [`every_method`], [`every_error`] | the faces say the same |
 //! | [`documents`] | what is committed is what the code says |
 //! | [`rate`] | one budget for all faces |
-//! | [`rest`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
+//! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
 
@@ -23,4 +23,5 @@ mod one_method;
 mod panics;
 mod rate;
 mod rest;
+mod rest_tasks;
 mod server;

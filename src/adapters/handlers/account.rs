@@ -1,8 +1,10 @@
 //! `AccountService`.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -77,9 +79,8 @@ impl AccountService for Api {
         let asked = request.into_inner();
         let expires_at = asked
             .expires_at
-            .map(SystemTime::try_from)
-            .transpose()
-            .map_err(|_| invalid("expiresAt", "is not a time that can be kept"))?;
+            .map(|time| point_in_time("expiresAt", time))
+            .transpose()?;
         let new = NewKey {
             name: asked.name,
             test: asked.test,
@@ -128,6 +129,16 @@ impl AccountService for Api {
         self.gate.forget();
         Ok(Response::new(key_message(key)))
     }
+}
+
+/// The seconds that a protobuf `Timestamp` may hold: the years 1 to 9999.
+const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+fn point_in_time(field: &str, time: Timestamp) -> Result<SystemTime, ApiError> {
+    Some(time)
+        .filter(|time| TIMESTAMP_SECONDS.contains(&time.seconds))
+        .and_then(|time| SystemTime::try_from(time).ok())
+        .ok_or_else(|| invalid(field, "must be a time in the years 1 to 9999"))
 }
 
 fn scopes(names: &[String]) -> Result<Scopes, ApiError> {

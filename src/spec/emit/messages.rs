@@ -228,7 +228,7 @@ fn check(spec: &Spec, field: &FieldDescriptor) -> Result<String, Wrong> {
                 text_limits(&limits)
             ))
         }
-        (None, Kind::String) if limits.required && !repeated => Ok(format!(
+        (None, Kind::String) if !repeated && !field.supports_presence() => Ok(format!(
             "        to.text({json:?}, &self.{name}, {});\n",
             text_limits(&limits)
         )),

@@ -160,6 +160,14 @@ async fn table(server: &Server) -> Vec<Bad> {
             "INVALID_ARGUMENT",
         ),
         bad(
+            "a prompt that no database keeps",
+            test,
+            Call::Image,
+            image(json!({"prompt": "a\0pebble"})),
+            422,
+            "INVALID_ARGUMENT",
+        ),
+        bad(
             "too many pictures",
             test,
             Call::Image,

@@ -1,12 +1,15 @@
 //! gRPC as its tools use it: health, reflection, grpc-web, streams, bounds.
 
 use futures_util::StreamExt;
+use piooy::spec::v1::account_service_client::AccountServiceClient;
 use piooy::spec::v1::catalog_service_client::CatalogServiceClient;
 use piooy::spec::v1::generation_service_client::GenerationServiceClient;
 use piooy::spec::v1::{
-    GenerateImageRequest, GetModelRequest, Model, WatchTaskRequest, task::Status,
+    CreateApiKeyRequest, GenerateImageRequest, GetModelRequest, Model, WatchTaskRequest,
+    task::Status,
 };
 use prost::Message;
+use prost_types::Timestamp;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -192,4 +195,37 @@ async fn bounds_and_unknown_methods() {
         envelope(&wrong.expect_err("is not there"))["reason"],
         "MODEL_NOT_FOUND"
     );
+}
+
+#[tokio::test]
+async fn times_beyond_the_calendar_are_refused() {
+    let server = Server::start().await;
+    let mut client = AccountServiceClient::new(server.channel().await);
+    // Protobuf's Timestamp goes to the end of the year 9999.
+    for seconds in [
+        253_402_300_800,
+        10_000_000_000_000,
+        100_000_000_000_000,
+        i64::MAX,
+        i64::MIN,
+    ] {
+        let request = CreateApiKeyRequest {
+            name: "for ever".to_owned(),
+            test: true,
+            expires_at: Some(Timestamp { seconds, nanos: 0 }),
+            ..CreateApiKeyRequest::default()
+        };
+        let refused = client
+            .create_api_key(keyed(request, Some(&server.test_key)))
+            .await;
+        let refused = envelope(&refused.expect_err("beyond"));
+        assert_eq!(
+            refused["reason"], "INVALID_ARGUMENT",
+            "{seconds}: {refused}"
+        );
+        assert_eq!(
+            refused["details"]["fieldViolations"][0]["field"],
+            "expiresAt"
+        );
+    }
 }
