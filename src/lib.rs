@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod store;
+pub mod assets;
+pub mod settings;

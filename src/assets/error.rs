@@ -1,0 +1,49 @@
+//! What can go wrong with assets, free of any transport.
+//!
+//! Texts are meant for callers: they name no path and no store.
+
+use super::file_type::FileType;
+
+/// Why an asset could not be kept or given out.
+#[derive(Debug, thiserror::Error)]
+pub enum AssetError {
+    /// No asset has this path.
+    #[error("there is no such file")]
+    NotFound,
+    /// The signature does not belong to the path and the time in the link.
+    #[error("the link is not valid; read the task again for a fresh one")]
+    LinkInvalid,
+    /// The signature is right and its time is over.
+    #[error("the link has expired; read the task again for a fresh one")]
+    LinkExpired,
+    /// The content is longer than its bound.
+    #[error("the file is too large; at most {bytes_max} bytes are allowed")]
+    TooLarge {
+        /// The bound that was passed.
+        bytes_max: u64,
+    },
+    /// The bytes are of no type that is stored here.
+    #[error("the file's type is not supported; allowed are {allowed}")]
+    UnsupportedType {
+        /// The types that are taken in this place, for people.
+        allowed: &'static str,
+    },
+    /// The type is known but the part that tells its size cannot be read.
+    #[error("the {} file is damaged", .0.mime_type())]
+    Damaged(FileType),
+    /// The work on the content was broken off.
+    #[error("the file could not be examined")]
+    Interrupted(#[source] tokio::task::JoinError),
+    /// The store behind could not be read or written.
+    #[error("the file store is not available; try again")]
+    Storage(#[source] object_store::Error),
+}
+
+impl From<object_store::Error> for AssetError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound,
+            other => Self::Storage(other),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Links that prove themselves and expire: no session, no lookup, the same on every replica.
+//!
+//! The signature is HMAC-SHA256 over `v1`, the path and the expiry, one a line. A link lives to the
+//! end of the current hour and [`LIFE_AFTER_THE_HOUR`] beyond, so that all links to one file made
+//! within an hour are the same text: answers stay comparable and caches useful.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::error::AssetError;
+
+/// The shortest life of a link; it lives less than an hour longer.
+pub const LIFE_AFTER_THE_HOUR: Duration = Duration::from_secs(24 * 60 * 60);
+
+const HOUR_SECONDS: u64 = 60 * 60;
+
+/// A link to one asset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The whole address, for anyone who holds it.
+    pub url: String,
+    /// From when on the link is refused.
+    pub expires_at: SystemTime,
+}
+
+/// Makes and checks links.
+#[derive(Clone)]
+pub struct Links {
+    key: Hmac<Sha256>,
+    files_url: String,
+}
+
+impl Links {
+    /// Links below `{public_url}/files/`, signed with `secret`.
+    #[must_use]
+    pub fn new(secret: &[u8; 32], public_url: &str) -> Self {
+        Self {
+            key: Hmac::new_from_slice(secret).expect("HMAC takes keys of every length"),
+            files_url: format!("{}/files", public_url.trim_end_matches('/')),
+        }
+    }
+
+    /// The link to `path` for everyone who asks within the hour of `now`.
+    #[must_use]
+    pub fn link(&self, path: &str, now: SystemTime) -> Link {
+        let hours = unix_seconds(now) / HOUR_SECONDS;
+        let expires = (hours + 1) * HOUR_SECONDS + LIFE_AFTER_THE_HOUR.as_secs();
+        let signature = URL_SAFE_NO_PAD.encode(self.mac(path, expires).finalize().into_bytes());
+        Link {
+            url: format!(
+                "{}/{path}?expires={expires}&signature={signature}",
+                self.files_url
+            ),
+            expires_at: UNIX_EPOCH + Duration::from_secs(expires),
+        }
+    }
+
+    /// Whether the parts of a link belong together and its time is not over.
+    ///
+    /// # Errors
+    /// [`AssetError::LinkInvalid`] and [`AssetError::LinkExpired`]. Expiry is told only to those
+    /// whose signature is right.
+    pub fn verify(
+        &self,
+        path: &str,
+        expires: u64,
+        signature: &str,
+        now: SystemTime,
+    ) -> Result<(), AssetError> {
+        let signature = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| AssetError::LinkInvalid)?;
+        // `verify_slice` compares in constant time.
+        self.mac(path, expires)
+            .verify_slice(&signature)
+            .map_err(|_| AssetError::LinkInvalid)?;
+        if unix_seconds(now) >= expires {
+            return Err(AssetError::LinkExpired);
+        }
+        Ok(())
+    }
+
+    fn mac(&self, path: &str, expires: u64) -> Hmac<Sha256> {
+        self.key
+            .clone()
+            .chain_update(format!("v1\n{path}\n{expires}"))
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 1_700_002_800;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// The parts of a link's address that the server gets back.
+    fn parts(url: &str) -> (&str, u64, &str) {
+        let rest = url
+            .strip_prefix("https://piooy.test/files/")
+            .expect("the address");
+        let (path, query) = rest.split_once("?expires=").expect("expires");
+        let (expires, signature) = query.split_once("&signature=").expect("signature");
+        (path, expires.parse().expect("a number"), signature)
+    }
+
+    #[test]
+    fn links_of_one_hour_are_equal_and_live_a_day() {
+        let links = Links::new(&[7; 32], "https://piooy.test/");
+        let first = links.link("a/b", at(HOUR));
+        assert_eq!(first, links.link("a/b", at(HOUR + 3599)));
+        assert_eq!(first.expires_at, at(HOUR + 25 * 3600));
+        assert_ne!(first, links.link("a/b", at(HOUR + 3600)));
+        assert_ne!(first.url, links.link("a/c", at(HOUR)).url);
+
+        let (path, expires, signature) = parts(&first.url);
+        assert_eq!(path, "a/b");
+        assert!(
+            links
+                .verify(path, expires, signature, at(expires - 1))
+                .is_ok()
+        );
+        assert!(matches!(
+            links.verify(path, expires, signature, at(expires)),
+            Err(AssetError::LinkExpired)
+        ));
+    }
+
+    #[test]
+    fn a_changed_part_makes_a_link_invalid() {
+        let links = Links::new(&[7; 32], "https://piooy.test");
+        let link = links.link("a/b", at(HOUR));
+        let (path, expires, signature) = parts(&link.url);
+        let other = Links::new(&[8; 32], "https://piooy.test");
+        let answers = [
+            links.verify("a/c", expires, signature, at(HOUR)),
+            links.verify(path, expires + 1, signature, at(HOUR)),
+            links.verify(path, expires, &signature[1..], at(HOUR)),
+            links.verify(path, expires, "", at(HOUR)),
+            links.verify(path, expires, "not base64!", at(HOUR)),
+            other.verify(path, expires, signature, at(HOUR)),
+            // A wrong signature is not told that its time would be over.
+            links.verify("a/c", expires, signature, at(expires)),
+        ];
+        for answer in answers {
+            assert!(matches!(answer, Err(AssetError::LinkInvalid)), "{answer:?}");
+        }
+    }
+}

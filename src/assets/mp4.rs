@@ -1,0 +1,220 @@
+//! The size and the length of an MP4 video, read from its boxes.
+//!
+//! Only `moov/mvhd` and `moov/trak/tkhd` are looked at (ISO/IEC 14496-12 §8.2.2 and §8.3.2), each by
+//! its fixed layout. The walk is flat, never recursive, and every container gives up after
+//! [`BOXES_MAX`] boxes.
+
+/// How many boxes of one container are looked at.
+const BOXES_MAX: usize = 1024;
+
+/// What an MP4 file says of itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measures {
+    /// Pixels across, as shown.
+    pub width: u32,
+    /// Pixels down, as shown.
+    pub height: u32,
+    /// Length in seconds; absent when the file leaves it open, as a fragmented one does.
+    pub duration_seconds: Option<f64>,
+}
+
+/// Reads the measures of the film and its first track that has a picture.
+///
+/// Answers `None` when the file has no readable film header or no such track.
+#[must_use]
+pub fn measure(bytes: &[u8]) -> Option<Measures> {
+    let film = child(bytes, *b"moov")?;
+    let header = child(film, *b"mvhd")?;
+    let (width, height) = Boxes(film)
+        .take(BOXES_MAX)
+        .filter(|(kind, _)| kind == b"trak")
+        .filter_map(|(_, track)| track_size(child(track, *b"tkhd")?))
+        .find(|&(width, height)| width > 0 && height > 0)?;
+    Some(Measures {
+        width,
+        height,
+        duration_seconds: duration_seconds(header),
+    })
+}
+
+/// `mvhd`: version and flags, two times, then the units per second and the length in units.
+fn duration_seconds(header: &[u8]) -> Option<f64> {
+    let (units_per_second, units) = match header.first()? {
+        0 => match u32_at(header, 16)? {
+            u32::MAX => return None,
+            units => (u32_at(header, 12)?, u64::from(units)),
+        },
+        1 => match u64_at(header, 24)? {
+            u64::MAX => return None,
+            units => (u32_at(header, 20)?, units),
+        },
+        _ => return None,
+    };
+    if units == 0 || units_per_second == 0 {
+        return None;
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "2^53 units are centuries at any units per second in use"
+    )]
+    let units = units as f64;
+    Some(units / f64::from(units_per_second))
+}
+
+/// `tkhd` ends in width and height as 16.16 fixed-point numbers; sound has zeros there.
+fn track_size(header: &[u8]) -> Option<(u32, u32)> {
+    let offset = match header.first()? {
+        0 => 76,
+        1 => 88,
+        _ => return None,
+    };
+    Some((
+        u32_at(header, offset)? >> 16,
+        u32_at(header, offset + 4)? >> 16,
+    ))
+}
+
+/// The content of the first box of this kind.
+fn child(container: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
+    Boxes(container)
+        .take(BOXES_MAX)
+        .find(|(found, _)| *found == kind)
+        .map(|(_, content)| content)
+}
+
+/// The boxes that follow one another in these bytes: kind and content. Ends at the first box that
+/// is cut short.
+struct Boxes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Boxes<'a> {
+    type Item = ([u8; 4], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let kind = self.0.get(4..8)?.try_into().ok()?;
+        let (header_bytes, size) = match u32_at(self.0, 0)? {
+            // The last box reaches to the end.
+            0 => (8, self.0.len()),
+            1 => (16, usize::try_from(u64_at(self.0, 8)?).ok()?),
+            size => (8, usize::try_from(size).ok()?),
+        };
+        let content = self.0.get(header_bytes..size)?;
+        self.0 = &self.0[size..];
+        Some((kind, content))
+    }
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(
+        bytes.get(offset..offset + 4)?.try_into().ok()?,
+    ))
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(
+        bytes.get(offset..offset + 8)?.try_into().ok()?,
+    ))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(content.len() + 8).expect("a small box");
+        [&size.to_be_bytes(), kind.as_slice(), content].concat()
+    }
+
+    fn film_header(units_per_second: u32, units: u32) -> Vec<u8> {
+        let mut content = vec![0; 100];
+        content[12..16].copy_from_slice(&units_per_second.to_be_bytes());
+        content[16..20].copy_from_slice(&units.to_be_bytes());
+        boxed(b"mvhd", &content)
+    }
+
+    fn track(width: u16, height: u16) -> Vec<u8> {
+        let mut content = vec![0; 84];
+        content[76..78].copy_from_slice(&width.to_be_bytes());
+        content[80..82].copy_from_slice(&height.to_be_bytes());
+        boxed(b"trak", &boxed(b"tkhd", &content))
+    }
+
+    /// A file with a sound track and a picture track, its film header last.
+    pub fn sample() -> Vec<u8> {
+        let film = [film_header(600, 3900), track(0, 0), track(1280, 720)].concat();
+        [
+            boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41"),
+            boxed(b"mdat", &[0; 100]),
+            boxed(b"moov", &film),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn size_and_length_are_read() {
+        assert_eq!(
+            measure(&sample()),
+            Some(Measures {
+                width: 1280,
+                height: 720,
+                duration_seconds: Some(6.5),
+            })
+        );
+    }
+
+    #[test]
+    fn wide_headers_and_sizes_are_read() {
+        let mut header = vec![0; 112];
+        header[0] = 1;
+        header[20..24].copy_from_slice(&1000_u32.to_be_bytes());
+        header[24..32].copy_from_slice(&5_000_000_000_u64.to_be_bytes());
+        let mut track = vec![0; 96];
+        track[0] = 1;
+        track[88..90].copy_from_slice(&640_u16.to_be_bytes());
+        track[92..94].copy_from_slice(&360_u16.to_be_bytes());
+        let film = [
+            boxed(b"mvhd", &header),
+            boxed(b"trak", &boxed(b"tkhd", &track)),
+        ]
+        .concat();
+        // A 64-bit size before the film, and a film that reaches to the end of the file.
+        let file = [
+            b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x14data".as_slice(),
+            b"\0\0\0\0moov",
+            &film,
+        ]
+        .concat();
+        assert_eq!(
+            measure(&file),
+            Some(Measures {
+                width: 640,
+                height: 360,
+                duration_seconds: Some(5_000_000.0),
+            })
+        );
+    }
+
+    #[test]
+    fn an_open_length_is_absent() {
+        for (units_per_second, units) in [(600, 0), (600, u32::MAX), (0, 600)] {
+            let film = [film_header(units_per_second, units), track(16, 16)].concat();
+            let measures = measure(&boxed(b"moov", &film)).expect("a size");
+            assert_eq!(measures.duration_seconds, None);
+        }
+    }
+
+    #[test]
+    fn damage_is_no_measure_and_no_panic() {
+        let whole = sample();
+        for length in 0..whole.len() {
+            assert_eq!(measure(&whole[..length]), None, "cut at {length}");
+        }
+        for position in 0..whole.len() {
+            for value in [0, 1, 7, 0xff] {
+                let mut changed = whole.clone();
+                changed[position] = value;
+                let _ = measure(&changed);
+            }
+        }
+        assert_eq!(measure(&boxed(b"moov", &film_header(600, 600))), None);
+    }
+}
