@@ -3,3 +3,4 @@
 
 pub mod accounts;
 pub mod gate;
+pub mod store;

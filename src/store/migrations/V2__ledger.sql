@@ -1,0 +1,2 @@
+-- The ledger.
+SELECT 1;

@@ -1,0 +1,6 @@
+//! Every integration test, one module a promise, in one binary: it links once and shares one PostgreSQL server.
+
+mod support;
+
+mod ledger;
+mod store;
