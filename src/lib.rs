@@ -1,6 +1,8 @@
 //! Piooy: one API key and one credit balance for many image and video models.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
+pub mod gate;
 pub mod store;
 pub mod assets;
 pub mod settings;

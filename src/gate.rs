@@ -1,0 +1,5 @@
+//! The gate: who calls, may they, and how fast.
+
+mod caller;
+
+pub use caller::Caller;

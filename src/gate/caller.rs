@@ -1,0 +1,50 @@
+//! The permit every use case asks for.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::accounts::{Account, Plan, Scopes};
+
+/// Who calls, as the gate found out. Only [`Gate::authenticate`](super::Gate::authenticate) makes one, so code
+/// that takes a `Caller` can't be reached by someone whose key was not checked. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub(super) account: Arc<Account>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) key_id: Option<Uuid>,
+    pub(super) test: bool,
+    pub(super) scopes: Scopes,
+}
+
+impl Caller {
+    /// The account that is called for.
+    pub fn account_id(&self) -> Uuid {
+        self.account.id
+    }
+
+    /// Its name.
+    pub fn account_name(&self) -> &str {
+        &self.account.name
+    }
+
+    /// The key that was shown; none when it was a token.
+    pub fn key_id(&self) -> Option<Uuid> {
+        self.key_id
+    }
+
+    /// True for a test key: only the sandbox runs and no credits move.
+    pub fn is_test(&self) -> bool {
+        self.test
+    }
+
+    /// What the key or token may do.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes
+    }
+
+    /// The plan of the account.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
