@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
-pub mod gate;
-pub mod store;
 pub mod assets;
+pub mod gate;
 pub mod settings;
+pub mod store;

@@ -1,8 +1,12 @@
 //! What is known of plans, accounts and keys, as the database keeps it.
+//!
+//! The readers go by column name, and statements that join name the columns of a key `key_…` where an account has
+//! one of the same name; one row can then be read as all three.
 
 use std::num::NonZeroU32;
 use std::time::SystemTime;
 
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::scopes::Scopes;
@@ -56,4 +60,53 @@ pub struct ApiKey {
     pub expires_at: Option<SystemTime>,
     /// When it was revoked; none: it was not.
     pub revoked_at: Option<SystemTime>,
+}
+
+impl Plan {
+    pub(super) fn from_row(row: &Row) -> Plan {
+        Plan {
+            name: row.get("plan"),
+            submits_per_minute: positive(row.get("submits_per_minute")),
+            reads_per_minute: positive(row.get("reads_per_minute")),
+            concurrent_tasks: positive(row.get("concurrent_tasks")),
+            free_tier_included: row.get("free_tier_included"),
+        }
+    }
+}
+
+impl Account {
+    pub(super) fn from_row(row: &Row) -> Account {
+        Account {
+            id: row.get("id"),
+            name: row.get("name"),
+            plan: row.get("plan"),
+            created_at: row.get("created_at"),
+        }
+    }
+}
+
+impl ApiKey {
+    pub(super) fn from_row(row: &Row) -> ApiKey {
+        // A word this version does not know allows nothing.
+        let scopes: Vec<&str> = row.get("scopes");
+        ApiKey {
+            id: row.get("key_id"),
+            account_id: row.get("account_id"),
+            name: row.get("key_name"),
+            prefix: row.get("prefix"),
+            test: row.get("test"),
+            scopes: scopes.iter().filter_map(|name| name.parse().ok()).collect(),
+            created_at: row.get("key_created_at"),
+            expires_at: row.get("expires_at"),
+            revoked_at: row.get("revoked_at"),
+        }
+    }
+}
+
+/// The tables refuse numbers below one; should one ever be found, it counts as one.
+fn positive(number: i32) -> NonZeroU32 {
+    u32::try_from(number)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
 }

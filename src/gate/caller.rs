@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::accounts::{Account, Plan, Scopes};
+use super::Refusal;
+use crate::accounts::{Account, NewKey, Plan, Scopes};
 
 /// Who calls, as the gate found out. Only [`Gate::authenticate`](super::Gate::authenticate) makes one, so code
 /// that takes a `Caller` can't be reached by someone whose key was not checked. Cheap to clone.
@@ -46,5 +47,20 @@ impl Caller {
     /// The plan of the account.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Checks that `new` may do nothing that this caller may not.
+    pub fn may_issue(&self, new: &NewKey) -> Result<(), Refusal> {
+        if self.test && !new.test {
+            return Err(Refusal::LiveKeyNeeded);
+        }
+        match new
+            .scopes
+            .iter()
+            .find(|scope| !self.scopes.contains(*scope))
+        {
+            Some(needed) => Err(Refusal::InsufficientScope { needed }),
+            None => Ok(()),
+        }
     }
 }

@@ -5,11 +5,12 @@
 //!
 //! **When it is read.** A URL every 10 minutes, and when a token names a key that is not in the set, but for that
 //! not more than once in 30 seconds; a file when its time or size changed, looked at no more than once a second.
-//! One reads while the others wait. When reading fails, the keys known so far stay; without any, it is tried
-//! again no sooner than after a second.
+//! One reads for all; who can do with the keys known so far does not wait for it. When reading fails, those keys
+//! stay; without any, it is tried again no sooner than after a second.
 //!
 //! **Bounds.** A set is at most [`SET_BYTES_MAX`] long and fetched within [`FETCH_MAX`], without redirects.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ const SET_BYTES_MAX: usize = 256 * 1024;
 const FETCH_MAX: Duration = Duration::from_secs(5);
 /// Shorter RSA keys are not safe to trust (NIST SP 800-131A rev. 2, table 2).
 const RSA_BYTES_MIN: usize = 256;
+/// How soon to try again when there are no keys at all.
 const RETRY_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
 /// Where the keys are published.
@@ -52,24 +54,6 @@ impl FromStr for KeySetOrigin {
         reqwest::Url::parse(text)
             .map(KeySetOrigin::Url)
             .map_err(|error| KeySetOriginInvalid(error.to_string()))
-    }
-}
-
-impl KeySetOrigin {
-    /// How old the set may become.
-    fn routine(&self) -> Duration {
-        match self {
-            KeySetOrigin::File(_) => Duration::from_secs(1),
-            KeySetOrigin::Url(_) => Duration::from_secs(600),
-        }
-    }
-
-    /// How old it must be to be read again for a key that is not in it.
-    fn on_demand(&self) -> Duration {
-        match self {
-            KeySetOrigin::File(_) => Duration::from_secs(1),
-            KeySetOrigin::Url(_) => Duration::from_secs(30),
-        }
     }
 }
 
@@ -119,16 +103,52 @@ pub(super) enum NoKey {
 type Keys = Arc<[Arc<VerifyingKey>]>;
 
 pub(super) struct KeySet<C: Clock> {
-    origin: KeySetOrigin,
-    http: Option<reqwest::Client>,
+    source: Source,
     state: Mutex<State<C::Instant>>,
     /// Held by whoever reads.
     turn: tokio::sync::Mutex<()>,
     clock: C,
 }
 
+enum Source {
+    File(PathBuf),
+    Address {
+        url: reqwest::Url,
+        http: reqwest::Client,
+    },
+}
+
+impl Source {
+    fn new(origin: KeySetOrigin) -> Result<Source, reqwest::Error> {
+        Ok(match origin {
+            KeySetOrigin::File(path) => Source::File(path),
+            KeySetOrigin::Url(url) => Source::Address {
+                url,
+                http: http_client()?,
+            },
+        })
+    }
+
+    /// How old the set may become.
+    fn routine(&self) -> Duration {
+        match self {
+            Source::File(_) => Duration::from_secs(1),
+            Source::Address { .. } => Duration::from_secs(600),
+        }
+    }
+
+    /// How old it must be to be read again for a key that is not in it.
+    fn on_demand(&self) -> Duration {
+        match self {
+            Source::File(_) => Duration::from_secs(1),
+            Source::Address { .. } => Duration::from_secs(30),
+        }
+    }
+}
+
 struct State<I> {
     keys: Option<Keys>,
+    /// When it was last read, or tried to be.
     read_at: Option<I>,
     /// Time and size of the file that was read.
     version: Option<Version>,
@@ -139,13 +159,8 @@ type Version = (SystemTime, u64);
 impl<C: Clock> KeySet<C> {
     /// Reads nothing yet. For an address, rustls must have a process-wide crypto provider by now.
     pub(super) fn new(origin: KeySetOrigin, clock: C) -> Result<Self, reqwest::Error> {
-        let http = match origin {
-            KeySetOrigin::File(_) => None,
-            KeySetOrigin::Url(_) => Some(http_client()?),
-        };
         Ok(KeySet {
-            origin,
-            http,
+            source: Source::new(origin)?,
             state: Mutex::new(State {
                 keys: None,
                 read_at: None,
@@ -162,10 +177,18 @@ impl<C: Clock> KeySet<C> {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<VerifyingKey>, NoKey> {
-        self.refresh(self.origin.routine()).await?;
+        if !self.has_keys() {
+            self.refresh(RETRY_WITHOUT_KEYS, self.turn.lock().await)
+                .await?;
+        } else if self.is_older(self.source.routine())
+            && let Ok(turn) = self.turn.try_lock()
+        {
+            self.refresh(self.source.routine(), turn).await?;
+        }
         match self.choose(id, algorithm) {
             Err(NoKey::Unknown) => {
-                self.refresh(self.origin.on_demand()).await?;
+                let turn = self.turn.lock().await;
+                self.refresh(self.source.on_demand(), turn).await?;
                 self.choose(id, algorithm)
             }
             chosen => chosen,
@@ -178,53 +201,52 @@ impl<C: Clock> KeySet<C> {
     }
 
     /// Reads the set if it is older than `age`. Err: it was never read.
-    async fn refresh(&self, age: Duration) -> Result<(), NoKey> {
-        if self.is_older(age) {
-            let _turn = self.turn.lock().await;
-            // Whoever had the turn before may have done it.
-            if self.is_older(age) {
-                return self.read().await.map_err(NoKey::Failed);
-            }
+    async fn refresh(
+        &self,
+        age: Duration,
+        _turn: tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<(), NoKey> {
+        if !self.is_older(age) {
+            // Whoever had the turn before has just tried.
+            return match self.has_keys() {
+                true => Ok(()),
+                false => Err(NoKey::Failed(KeySetError::Missing)),
+            };
         }
-        match self.state().keys {
-            Some(_) => Ok(()),
-            None => Err(NoKey::Failed(KeySetError::Missing)),
+        // Noted before reading: a reader that is cancelled has tried, too.
+        self.state().read_at = Some(self.clock.now());
+        match self.load().await {
+            Err(error) if self.has_keys() => {
+                let error: &dyn Error = &error;
+                tracing::warn!(error, "keeping the token keys known so far");
+                Ok(())
+            }
+            loaded => loaded.map_err(NoKey::Failed),
         }
     }
 
+    fn has_keys(&self) -> bool {
+        self.state().keys.is_some()
+    }
+
     fn is_older(&self, age: Duration) -> bool {
-        let state = self.state();
-        let age = match state.keys {
-            Some(_) => age,
-            None => age.min(RETRY_WITHOUT_KEYS),
-        };
-        state.read_at.is_none_or(|read_at| {
+        self.state().read_at.is_none_or(|read_at| {
             let passed: Duration = self.clock.now().duration_since(read_at).into();
             passed >= age
         })
     }
 
-    async fn read(&self) -> Result<(), KeySetError> {
-        self.state().read_at = Some(self.clock.now());
-        match self.load().await {
-            Ok(()) => Ok(()),
-            Err(error) if self.state().keys.is_some() => {
-                tracing::warn!(%error, "keeping the token keys known so far");
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     async fn load(&self) -> Result<(), KeySetError> {
-        let (bytes, version) = match (&self.origin, &self.http) {
-            (KeySetOrigin::Url(url), Some(http)) => (fetch(http, url).await?, None),
-            (KeySetOrigin::Url(_), None) => return Err(KeySetError::Missing),
-            (KeySetOrigin::File(path), _) => {
+        let (bytes, version) = match &self.source {
+            Source::Address { url, http } => (fetch(http, url).await?, None),
+            Source::File(path) => {
                 // Looked at before it is read: a change in between is then seen the next time.
                 let version = version(path).await.map_err(KeySetError::Read)?;
                 if self.state().version == Some(version) {
                     return Ok(());
+                }
+                if version.1 > SET_BYTES_MAX as u64 {
+                    return Err(KeySetError::Length);
                 }
                 let bytes = tokio::fs::read(path).await.map_err(KeySetError::Read)?;
                 (bytes, Some(version))
@@ -377,7 +399,10 @@ mod tests {
         let table: [(Value, &[Algorithm]); 14] = [
             (rsa(2048), &[RS256, RS384, RS512, PS256, PS384, PS512]),
             (with(rsa(2048), "alg", "PS256"), &[PS256]),
-            (with(rsa(2048), "use", "sig"), &[RS256, RS384, RS512, PS256, PS384, PS512]),
+            (
+                with(rsa(2048), "use", "sig"),
+                &[RS256, RS384, RS512, PS256, PS384, PS512],
+            ),
             (with(rsa(2048), "use", "enc"), &[]),
             (with(rsa(2048), "alg", "HS256"), &[]),
             (with(rsa(2048), "alg", "ES256"), &[]),
@@ -392,7 +417,8 @@ mod tests {
         ];
         for (key, expected) in table {
             let keys = keys_of(json!([key]));
-            let found: Vec<Algorithm> = keys.iter().flat_map(|key| key.algorithms.clone()).collect();
+            let found: Vec<Algorithm> =
+                keys.iter().flat_map(|key| key.algorithms.clone()).collect();
             assert_eq!(found, expected, "{key}");
         }
     }
@@ -425,8 +451,14 @@ mod tests {
     #[test]
     fn an_origin_is_an_address_or_a_file() {
         let parse = |text: &str| text.parse::<KeySetOrigin>();
-        assert!(matches!(parse("https://id.example/jwks.json"), Ok(KeySetOrigin::Url(_))));
-        assert!(matches!(parse("/etc/piooy/jwks.json"), Ok(KeySetOrigin::File(_))));
+        assert!(matches!(
+            parse("https://id.example/jwks.json"),
+            Ok(KeySetOrigin::Url(_))
+        ));
+        assert!(matches!(
+            parse("/etc/piooy/jwks.json"),
+            Ok(KeySetOrigin::File(_))
+        ));
         assert!(parse("https://").is_err());
     }
 }

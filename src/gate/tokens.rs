@@ -185,7 +185,15 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let check = |exp: f64, nbf: Option<f64>| {
             let (exp, account, scope) = (Some(exp), None, String::new());
-            check_times(&Claims { exp, nbf, account, scope }, now)
+            check_times(
+                &Claims {
+                    exp,
+                    nbf,
+                    account,
+                    scope,
+                },
+                now,
+            )
         };
         assert_eq!(check(1_000_000.5, None), Ok(()));
         assert_eq!(check(999_971.0, None), Ok(()));

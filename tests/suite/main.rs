@@ -2,5 +2,7 @@
 
 mod support;
 
+mod accounts;
+mod gate;
 mod ledger;
 mod store;

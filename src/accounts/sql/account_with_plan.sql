@@ -1,0 +1,5 @@
+SELECT accounts.id, accounts.name, accounts.plan, accounts.created_at,
+       plans.submits_per_minute, plans.reads_per_minute, plans.concurrent_tasks, plans.free_tier_included
+FROM accounts
+JOIN plans ON plans.name = accounts.plan
+WHERE accounts.name = $1

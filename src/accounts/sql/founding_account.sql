@@ -1,0 +1,3 @@
+SELECT id, name, plan, created_at
+FROM accounts
+WHERE founding

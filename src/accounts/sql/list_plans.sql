@@ -1,0 +1,3 @@
+SELECT name AS plan, submits_per_minute, reads_per_minute, concurrent_tasks, free_tier_included
+FROM plans
+ORDER BY name

@@ -1,0 +1,3 @@
+SELECT value
+FROM secrets
+WHERE name = $1
