@@ -90,32 +90,26 @@ impl StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let is_away = match error.code() {
-            // Classes of PostgreSQL's Appendix A: connection exception, invalid authorization, invalid catalog name; then the three
-            // codes a server gives while it starts or stops.
-            Some(code) => {
-                ["08", "28", "3D"]
-                    .iter()
-                    .any(|class| code.code().starts_with(class))
-                    || [
-                        &SqlState::ADMIN_SHUTDOWN,
-                        &SqlState::CRASH_SHUTDOWN,
-                        &SqlState::CANNOT_CONNECT_NOW,
-                    ]
-                    .contains(&code)
-            }
-            None => {
-                error.is_closed() || error.source().is_some_and(|cause| cause.is::<io::Error>())
-            }
-        };
-        let is_busy = [
+        // Codes of PostgreSQL's Appendix A: connection exceptions, and what a server says while it starts or stops.
+        let away = [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+        ];
+        let busy = [
             SqlState::TOO_MANY_CONNECTIONS,
             SqlState::QUERY_CANCELED,
             SqlState::LOCK_NOT_AVAILABLE,
         ];
+        let is_away = match error.code() {
+            Some(code) => code.code().starts_with("08") || away.contains(code),
+            None => {
+                error.is_closed() || error.source().is_some_and(|cause| cause.is::<io::Error>())
+            }
+        };
         if is_away {
             Self::Unavailable(error.into())
-        } else if error.code().is_some_and(|code| is_busy.contains(code)) {
+        } else if error.code().is_some_and(|code| busy.contains(code)) {
             Self::Busy
         } else {
             Self::Database(error)
@@ -126,8 +120,12 @@ impl From<tokio_postgres::Error> for StoreError {
 impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
+            // Whatever kept a connection from being made (a wrong password, a certificate), there is none.
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
-                error.into()
+                match error.into() {
+                    Self::Database(error) => Self::Unavailable(error.into()),
+                    known => known,
+                }
             }
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
             other => Self::Unavailable(other.into()),

@@ -239,6 +239,8 @@ impl PrivateCluster {
     /// Stops the server once nobody else uses it, at the latest after a bounded wait. No process stays behind.
     pub async fn stop(mut self) {
         let deadline = Instant::now() + USERS_WAIT_MAX;
+        // To turn a lock held in common into one held alone is done differently everywhere: give up the one, then take the other.
+        let _ = self.users.unlock();
         while self.users.try_lock().is_err() && Instant::now() < deadline {
             tokio::time::sleep(POLL_INTERVAL).await;
         }

@@ -75,6 +75,7 @@ pub(super) struct Postmaster {
     process: Pid,
     /// Absent when an earlier process of ours started it.
     child: Option<Child>,
+    data: PathBuf,
     socket_directory: PathBuf,
     is_stopped: bool,
 }
@@ -123,7 +124,8 @@ impl Postmaster {
     fn is_gone(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
-            None => test_kill_process(self.process).is_err(),
+            // Its last act is to remove its pid file. The process itself stays listed until its parent, no longer us, has noticed.
+            None => test_kill_process(self.process).is_err() || !path(&self.data).exists(),
         }
     }
 }
@@ -149,6 +151,7 @@ pub(super) async fn adopt(data: &Path) -> Option<Postmaster> {
             return Some(Postmaster {
                 process: pid_file.process,
                 child: None,
+                data: data.to_owned(),
                 socket_directory: pid_file.socket_directory,
                 is_stopped: false,
             });
@@ -226,6 +229,7 @@ async fn wait_until_ready(child: Child, data: &Path) -> Option<Postmaster> {
     let mut postmaster = Postmaster {
         process,
         child: Some(child),
+        data: data.to_owned(),
         socket_directory: PathBuf::new(),
         is_stopped: false,
     };
