@@ -1,4 +1,5 @@
-//! The store: statements that PostgreSQL understands, migrations, and the life of a private cluster.
+//! The store: statements that PostgreSQL understands, migrations, and the life of a private
+//! cluster.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -99,7 +100,8 @@ async fn an_absent_server_is_unavailable() {
     assert!(matches!(mistyped.err(), Some(StoreError::Url(_))));
 }
 
-/// The servers of the tests have no certificate: asking for TLS must fail rather than go on without.
+/// The servers of the tests have no certificate: asking for TLS must fail rather than go on
+/// without.
 #[tokio::test]
 async fn tls_that_was_asked_for_is_not_skipped() {
     let database = support::database().await;
