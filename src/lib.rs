@@ -4,5 +4,6 @@
 pub mod accounts;
 pub mod assets;
 pub mod gate;
+pub mod ledger;
 pub mod settings;
 pub mod store;

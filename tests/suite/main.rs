@@ -1,4 +1,5 @@
-//! Every integration test, one module a promise, in one binary: it links once and shares one PostgreSQL server.
+//! Every integration test, one module a promise, in one binary: it links once and shares one
+//! PostgreSQL server.
 
 mod support;
 

@@ -1,1 +1,1 @@
-SELECT 1
+SELECT available, held FROM ledger_last(ARRAY[$1::uuid])

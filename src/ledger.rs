@@ -1,0 +1,318 @@
+//! The accounts' money: a journal of every movement, append only, from which all balances follow.
+//!
+//! Each entry moves an amount between two ledger accounts (its [`Kind`] names both) and repeats the
+//! account's balances after it, so the last entry is the balance and nothing is ever updated. The
+//! shape, its lock order and the functions that write it are in
+//! `src/store/migrations/V2__ledger.sql`.
+//!
+//! - Whoever submits or settles tasks does so in statements of its own, which call `ledger_lock`,
+//!   `ledger_hold` and `ledger_settle` in the transaction that writes the tasks: money and task
+//!   move together or not at all.
+//! - This room does the rest: grants, balances, histories, and the proof that the journal is sound
+//!   ([`Ledger::verify`]).
+//!
+//! **Bounds.** A page of a history has at most [`ENTRIES_MAX`] entries, a note
+//! [`NOTE_CHARACTERS_MAX`] characters; a verification reports at most [`DIFFERENCES_MAX`]
+//! differences of each sort. An account's credits stay below 2⁶³.
+
+use std::time::SystemTime;
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{IsolationLevel, Row};
+use uuid::Uuid;
+
+use crate::store::{Store, StoreError};
+
+/// Entries in one page of a history at most.
+pub const ENTRIES_MAX: usize = 1000;
+/// Length of a grant's note at most; the table says so too.
+pub const NOTE_CHARACTERS_MAX: usize = 500;
+/// Differences of each sort that a verification lists at most.
+pub const DIFFERENCES_MAX: i64 = 100;
+
+const BALANCE: &str = include_str!("ledger/sql/balance.sql");
+const GRANT: &str = include_str!("ledger/sql/grant.sql");
+const ENTRIES: &str = include_str!("ledger/sql/entries.sql");
+const VERIFY_COUNTS: &str = include_str!("ledger/sql/verify_counts.sql");
+const VERIFY_CHAINS: &str = include_str!("ledger/sql/verify_chains.sql");
+const VERIFY_TASKS: &str = include_str!("ledger/sql/verify_tasks.sql");
+
+/// Why the ledger did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("a grant is of 1 credit or more")]
+    GrantNotPositive,
+    #[error("a note has at most {NOTE_CHARACTERS_MAX} characters")]
+    NoteTooLong,
+    #[error(
+        "the account's credits would exceed {}, the most an account can have",
+        i64::MAX
+    )]
+    BalanceTooLarge,
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl<E: Into<StoreError>> From<E> for LedgerError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What an account has, in credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    /// Free to be spent.
+    pub available: i64,
+    /// Set aside for tasks that have not ended.
+    pub held: i64,
+}
+
+/// The four ledger accounts between which credits move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerAccount {
+    /// Where credits come from.
+    Grants,
+    /// An account's free credits.
+    Available,
+    /// An account's credits set aside for tasks.
+    Held,
+    /// What tasks have cost.
+    Revenue,
+}
+
+impl LedgerAccount {
+    /// Its name in the view `ledger_legs` and in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grants => "grants",
+            Self::Available => "available",
+            Self::Held => "held",
+            Self::Revenue => "revenue",
+        }
+    }
+}
+
+/// What a movement is for. It says where the credits come from and where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Credits were given.
+    Grant,
+    /// A task was submitted.
+    Hold,
+    /// A task delivered.
+    Capture,
+    /// A task did not need what it held.
+    Release,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Grant, Self::Hold, Self::Capture, Self::Release];
+
+    /// Its name in the journal and in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grant => "GRANT",
+            Self::Hold => "HOLD",
+            Self::Capture => "CAPTURE",
+            Self::Release => "RELEASE",
+        }
+    }
+
+    /// The ledger account that the credits leave.
+    pub fn debit(self) -> LedgerAccount {
+        match self {
+            Self::Grant => LedgerAccount::Grants,
+            Self::Hold => LedgerAccount::Available,
+            Self::Capture | Self::Release => LedgerAccount::Held,
+        }
+    }
+
+    /// The ledger account that the credits reach.
+    pub fn credit(self) -> LedgerAccount {
+        match self {
+            Self::Grant | Self::Release => LedgerAccount::Available,
+            Self::Hold => LedgerAccount::Held,
+            Self::Capture => LedgerAccount::Revenue,
+        }
+    }
+}
+
+/// One movement, with the account's balances after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number in the account's chain, from 1.
+    pub sequence: i64,
+    pub kind: Kind,
+    /// Credits moved; may be 0.
+    pub amount: i64,
+    pub available: i64,
+    pub held: i64,
+    /// The task it is for; grants have none.
+    pub task_id: Option<Uuid>,
+    /// Why credits were granted; often empty.
+    pub note: String,
+    pub at: SystemTime,
+}
+
+impl Entry {
+    /// The ledger account that the credits left.
+    pub fn debit(&self) -> LedgerAccount {
+        self.kind.debit()
+    }
+
+    /// The ledger account that the credits reached.
+    pub fn credit(&self) -> LedgerAccount {
+        self.kind.credit()
+    }
+
+    fn from_row(row: &Row) -> Self {
+        let kind: &str = row.get("kind");
+        Self {
+            sequence: row.get("seq"),
+            kind: Kind::ALL
+                .into_iter()
+                .find(|known| known.name() == kind)
+                .expect("the enum has these four labels"),
+            amount: row.get("amount"),
+            available: row.get("available"),
+            held: row.get("held"),
+            task_id: row.get("task_id"),
+            note: row.get("note"),
+            at: row.get("at"),
+        }
+    }
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// Accounts that have entries.
+    pub accounts: i64,
+    /// Entries walked.
+    pub entries: i64,
+    /// What is wrong; empty when the journal is sound.
+    pub differences: Vec<Difference>,
+}
+
+/// Something in the journal that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub account_id: Uuid,
+    pub task_id: Option<Uuid>,
+    /// What is there, in English.
+    pub found: String,
+}
+
+impl Difference {
+    /// Reads a row of a verifying statement: account, task, text.
+    pub fn from_row(row: &Row) -> Self {
+        Self {
+            account_id: row.get(0),
+            task_id: row.get(1),
+            found: row.get(2),
+        }
+    }
+}
+
+/// Reads the journal, and grants.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Store,
+}
+
+impl Ledger {
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Gives `credits` to `account`, which need not have any entry yet. Returns its balance with
+    /// them.
+    pub async fn grant(
+        &self,
+        account: Uuid,
+        credits: i64,
+        note: &str,
+    ) -> Result<Balance, LedgerError> {
+        if credits < 1 {
+            return Err(LedgerError::GrantNotPositive);
+        }
+        if note.chars().count() > NOTE_CHARACTERS_MAX {
+            return Err(LedgerError::NoteTooLong);
+        }
+        let client = self.store.client().await?;
+        let statement = client.prepare_cached(GRANT).await?;
+        let row = client
+            .query_one(&statement, &[&account, &credits, &note])
+            .await
+            .map_err(|error| match error.code() {
+                Some(&SqlState::NUMERIC_VALUE_OUT_OF_RANGE) => LedgerError::BalanceTooLarge,
+                _ => error.into(),
+            })?;
+        Ok(Balance {
+            available: row.get(0),
+            held: row.get(1),
+        })
+    }
+
+    /// What `account` has; nothing if it has no entry.
+    pub async fn balance(&self, account: Uuid) -> Result<Balance, LedgerError> {
+        let client = self.store.client().await?;
+        let statement = client.prepare_cached(BALANCE).await?;
+        let row = client.query_one(&statement, &[&account]).await?;
+        Ok(Balance {
+            available: row.get(0),
+            held: row.get(1),
+        })
+    }
+
+    /// The entries of `account`, newest first: those before the entry numbered `before` if that is
+    /// given, at most `limit` and never more than [`ENTRIES_MAX`].
+    pub async fn entries(
+        &self,
+        account: Uuid,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, LedgerError> {
+        let limit = i64::try_from(limit.min(ENTRIES_MAX)).expect("the bound is small");
+        let client = self.store.client().await?;
+        let statement = client.prepare_cached(ENTRIES).await?;
+        let rows = client
+            .query(&statement, &[&account, &before.unwrap_or(i64::MAX), &limit])
+            .await?;
+        Ok(rows.iter().map(Entry::from_row).collect())
+    }
+
+    /// Walks every chain again, as it stands at one moment.
+    pub async fn verify(&self) -> Result<Verification, LedgerError> {
+        let mut client = self.store.client().await?;
+        let transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        Self::verify_within(&transaction).await
+    }
+
+    /// The same within a read-only transaction of the caller's at REPEATABLE READ, for checks
+    /// beside these that must see the same moment. Lifts its time limit for statements: a walk
+    /// takes seconds for each ten million entries.
+    pub async fn verify_within(transaction: &Transaction<'_>) -> Result<Verification, LedgerError> {
+        transaction
+            .batch_execute("SET LOCAL statement_timeout = '1h'")
+            .await?;
+        let counts = transaction.query_one(VERIFY_COUNTS, &[]).await?;
+        let mut differences = Vec::new();
+        for statement in [VERIFY_CHAINS, VERIFY_TASKS] {
+            let rows = transaction.query(statement, &[&DIFFERENCES_MAX]).await?;
+            differences.extend(rows.iter().map(Difference::from_row));
+        }
+        Ok(Verification {
+            accounts: counts.get(0),
+            entries: counts.get(1),
+            differences,
+        })
+    }
+}
