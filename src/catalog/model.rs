@@ -1,0 +1,236 @@
+//! What a model is: its capabilities, its prices and its routes, as plain data.
+//!
+//! Only the loader makes a [`Model`], and it checks everything that the rest of the room relies on: lists are not empty and
+//! ascend, defaults stand in their lists, sizes are bounded. Fields are public because every face shows them.
+
+use std::collections::BTreeMap;
+
+use super::price::{PriceRow, Unit};
+use super::size::{AspectRatio, Resolution, SizeLimits};
+
+/// What a model makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaType {
+    Image,
+    Video,
+}
+
+impl MediaType {
+    /// Every media type, as the model file spells it.
+    pub const NAMED: [(&'static str, Self); 2] = [("image", Self::Image), ("video", Self::Video)];
+}
+
+/// The price class of a model. Plans attach their rules to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tier {
+    Free,
+    Standard,
+    Premium,
+}
+
+impl Tier {
+    /// Every tier, as the model file spells it.
+    pub const NAMED: [(&'static str, Self); 3] = [
+        ("free", Self::Free),
+        ("standard", Self::Standard),
+        ("premium", Self::Premium),
+    ];
+}
+
+/// Whether a model is here to stay. Retired models are no [`Model`]: they cannot run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    Active,
+    /// Still runs; its vendor has announced the end.
+    Deprecated,
+}
+
+/// How a model treats sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Audio {
+    /// Its videos are silent; images too.
+    None,
+    /// The caller chooses; sound unless told otherwise, as the vendors do.
+    Toggle,
+    /// Every video has sound.
+    Always,
+    /// Every video has sound: the caller's track, or one that the model makes up.
+    InputOrAuto,
+}
+
+impl Audio {
+    /// Every way of treating sound, as the model file spells it.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("none", Self::None),
+        ("toggle", Self::Toggle),
+        ("always", Self::Always),
+        ("input_or_auto", Self::InputOrAuto),
+    ];
+}
+
+/// Spells a value as the model file does, by its `NAMED`.
+macro_rules! named {
+    ($($type:ty),+) => {$(
+        impl $type {
+            /// The name used in the model file and in answers.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                Self::NAMED
+                    .iter()
+                    .find_map(|(name, value)| (*value == self).then_some(*name))
+                    .expect("NAMED lists every value")
+            }
+        }
+    )+};
+}
+named!(MediaType, Tier, Audio, Unit);
+
+/// What is asked of a model, as far as upstreams tell it apart: many have one endpoint for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// From the prompt alone.
+    Text,
+    /// An image from a prompt and reference images.
+    Edit,
+    /// A video that starts with a given frame.
+    ImageToVideo,
+    /// A video between two given frames.
+    FirstLastFrame,
+    /// A video that shows the subjects of reference images.
+    ReferenceToVideo,
+}
+
+/// One upstream that serves a model. Routes are tried in the order in which the model lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The name of the provider, such as `fal`.
+    pub provider: String,
+    /// The upstream's id for [`Operation::Text`].
+    pub model: String,
+    /// [`Route::model`] is the id for every other operation, too.
+    pub one_id: bool,
+    /// The upstream's ids for the other operations; one without any is not offered by this route.
+    pub operations: Vec<(Operation, String)>,
+    /// The only resolutions that this route makes; empty means all that the model lists.
+    pub resolutions: Vec<String>,
+    /// Upstream inputs that never vary, because the price rests on them.
+    pub fixed: BTreeMap<String, String>,
+}
+
+impl Route {
+    /// The upstream's id for an operation at a resolution, spelled as the model lists it; `None` when the route does not offer it.
+    #[must_use]
+    pub fn id_for(&self, operation: Operation, resolution: &str) -> Option<&str> {
+        let reachable =
+            self.resolutions.is_empty() || self.resolutions.iter().any(|name| name == resolution);
+        self.operation_id(operation).filter(|_| reachable)
+    }
+
+    /// The upstream's id for an operation, at whatever resolution.
+    pub(super) fn operation_id(&self, operation: Operation) -> Option<&str> {
+        let own = self
+            .operations
+            .iter()
+            .find_map(|(offered, id)| (*offered == operation).then_some(id.as_str()));
+        let shared = self.one_id || operation == Operation::Text;
+        own.or_else(|| shared.then_some(self.model.as_str()))
+    }
+}
+
+/// What a model uses where the caller leaves the choice open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    pub resolution: Resolution,
+    pub aspect_ratio: AspectRatio,
+    /// Present for videos alone.
+    pub duration_seconds: Option<u32>,
+}
+
+/// A model that can run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// The canonical name: lowercase letters, digits and single hyphens.
+    pub slug: String,
+    pub title: String,
+    pub vendor: String,
+    /// What the model is best at, for whoever has to choose one.
+    pub description: String,
+    pub media: MediaType,
+    pub tier: Tier,
+    pub status: Status,
+    /// The day (ISO 8601) after which the vendor may stop it.
+    pub deprecated_after: Option<String>,
+    /// The slug of the model to move to.
+    pub replaced_by: Option<String>,
+    /// Other names by which it is found.
+    pub aliases: Vec<String>,
+    /// Ascending; never empty.
+    pub resolutions: Vec<Resolution>,
+    /// Never empty.
+    pub aspect_ratios: Vec<AspectRatio>,
+    /// Ascending; empty for images alone.
+    pub durations_seconds: Vec<u32>,
+    /// The most results that one request may ask for; at least 1.
+    pub max_outputs: u32,
+    /// The most images that it edits or takes subjects from; frames are apart, see [`Model::input_images_max`].
+    pub max_reference_images: u32,
+    /// Takes a first frame.
+    pub image_to_video: bool,
+    /// Takes a last frame beside the first.
+    pub first_last_frame: bool,
+    pub audio: Audio,
+    /// At least one route is known to honour a seed.
+    pub seed: bool,
+    /// At least one route is known to honour a negative prompt.
+    pub negative_prompt: bool,
+    /// How long a run usually takes, from the quick end to the slow one, in seconds.
+    pub typical_seconds: (u32, u32),
+    pub size_limits: SizeLimits,
+    pub defaults: Defaults,
+    /// Never empty.
+    pub routes: Vec<Route>,
+    pub(super) prices: Vec<PriceRow>,
+}
+
+impl Model {
+    /// The routes that offer an operation at a resolution (spelled as the model lists it), in order of preference, each with the
+    /// upstream's id for it.
+    pub fn routes_for(
+        &self,
+        operation: Operation,
+        resolution: &str,
+    ) -> impl Iterator<Item = (&Route, &str)> {
+        self.routes
+            .iter()
+            .filter_map(move |route| Some((route, route.id_for(operation, resolution)?)))
+    }
+
+    /// What a number of images given with the prompt amounts to; `None` when the model does not take so many.
+    ///
+    /// Images on an image model are to be edited or drawn upon. On a video model a single one is the frame to start from, where the model
+    /// does that, and several are subjects to show; where it knows no subjects, two are the first frame and the last.
+    #[must_use]
+    pub fn operation_for(&self, images: usize) -> Option<Operation> {
+        let referable =
+            u32::try_from(images).is_ok_and(|number| number <= self.max_reference_images);
+        match (self.media, images) {
+            (_, 0) => Some(Operation::Text),
+            (MediaType::Image, _) => referable.then_some(Operation::Edit),
+            (MediaType::Video, 1) if self.image_to_video => Some(Operation::ImageToVideo),
+            (MediaType::Video, _) if referable => Some(Operation::ReferenceToVideo),
+            (MediaType::Video, 2) if self.first_last_frame => Some(Operation::FirstLastFrame),
+            (MediaType::Video, _) => None,
+        }
+    }
+
+    /// The most images that a request may give, in whatever role.
+    #[must_use]
+    pub fn input_images_max(&self) -> u32 {
+        let frames = if self.first_last_frame {
+            2
+        } else {
+            u32::from(self.image_to_video)
+        };
+        self.max_reference_images.max(frames)
+    }
+}
