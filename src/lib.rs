@@ -3,7 +3,10 @@
 
 pub mod accounts;
 pub mod assets;
+pub mod catalog;
 pub mod gate;
+pub mod generation;
 pub mod ledger;
+pub mod providers;
 pub mod settings;
 pub mod store;

@@ -5,5 +5,6 @@ mod support;
 
 mod accounts;
 mod gate;
+mod generation;
 mod ledger;
 mod store;

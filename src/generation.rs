@@ -1,0 +1,323 @@
+//! Generations: from a request to stored files, and from a price to a charge.
+//!
+//! ```text
+//! submit ─▶ fit, price, route ─▶ submit_tasks: hold and row, one commit
+//!                                     │ leased at birth by this node
+//!                                     ▼
+//!           node dies ◀───────────── run ─▶ finish_tasks: end and money, one commit
+//!               └── its lease ends ──▶ ▲
+//!                                      └── run by the node that takes over
+//! ```
+//!
+//! - A task is a row from the moment its credits are held. This process keeps what is newest about
+//!   its own open tasks in memory ([`board`]); the row decides.
+//! - Its money moves in two SQL functions alone, each in one statement with the row: held when the
+//!   row appears, settled when it ends. A row ends once, so money moves once, whoever else tries:
+//!   overlapping polls, a sweep at the deadline, a node that was thought dead.
+//! - Every open task has a node, whose lease says whether it lives, and a deadline, which any node
+//!   enforces.
+//! - Reading never writes.
+//!
+//! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
+
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tokio::sync::{Semaphore, mpsc};
+use uuid::Uuid;
+
+use crate::assets::Assets;
+use crate::catalog::{Catalog, Fitted, MediaType};
+use crate::gate::Caller;
+use crate::ledger::{Ledger, LedgerError, Verification};
+use crate::providers::Providers;
+use crate::store::{Store, StoreError};
+
+mod board;
+mod errors;
+mod prepare;
+mod records;
+mod request;
+mod routes;
+mod settings;
+mod status;
+mod submit;
+mod task;
+mod verify;
+mod watch;
+mod worker;
+
+pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use request::{Request, Scene};
+pub use settings::Settings;
+pub use status::{Event, Status};
+pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
+
+use board::Board;
+use prepare::prepare;
+use records::{Ending, Records};
+use worker::{Assignment, Worker};
+
+/// The most tasks in one page.
+pub const PAGE_MAX: u32 = 100;
+
+/// What the room works with.
+pub struct Parts {
+    /// Where tasks are kept.
+    pub store: Store,
+    /// For balances and audits.
+    pub ledger: Ledger,
+    /// The models.
+    pub catalog: Arc<Catalog>,
+    /// The upstreams.
+    pub providers: Providers,
+    /// Where results and reference pictures are kept.
+    pub assets: Assets,
+}
+
+/// The use cases, and the worker behind them. Dropping it stops the work where it stands, as a
+/// crash would; [`Generation::stop`] does it in order.
+pub struct Generation {
+    core: Arc<Core>,
+    worker: Worker,
+}
+
+/// What use cases and worker share.
+struct Core {
+    /// This process among all that serve the same database.
+    node: Uuid,
+    store: Store,
+    records: Records,
+    ledger: Ledger,
+    catalog: Arc<Catalog>,
+    providers: Providers,
+    assets: Assets,
+    settings: Settings,
+    board: Board,
+    /// One place for each open task of this process.
+    places: Arc<Semaphore>,
+    /// One place for each task that is with an upstream.
+    running: Semaphore,
+    /// To the worker. Unbounded, but each entry has one of the `places`.
+    queue: mpsc::UnboundedSender<Assignment>,
+}
+
+/// What a generation would cost and how it would run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quote {
+    /// The model's slug.
+    pub model: String,
+    /// What it makes.
+    pub media: MediaType,
+    /// The exact price for this account.
+    pub credits: i64,
+    /// The values that would run, and what was changed to get there.
+    pub fitted: Fitted,
+    /// The credits that the account could spend now.
+    pub available: i64,
+}
+
+/// A page of tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Newest first.
+    pub tasks: Vec<Task>,
+    /// Pass it as `before` to get the next page; none when this is the last.
+    pub next: Option<Uuid>,
+}
+
+impl Generation {
+    /// Starts working: registers this process as a node and takes over at once what others left.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
+        let (queue, assignments) = mpsc::unbounded_channel();
+        let core = Arc::new(Core {
+            node: Uuid::now_v7(),
+            records: Records::new(parts.store.clone()),
+            store: parts.store,
+            ledger: parts.ledger,
+            catalog: parts.catalog,
+            providers: parts.providers,
+            assets: parts.assets,
+            board: Board::default(),
+            places: Arc::new(Semaphore::new(settings.open_tasks_max)),
+            running: Semaphore::new(settings.running_tasks_max),
+            settings,
+            queue,
+        });
+        let worker = Worker::start(Arc::clone(&core), assignments).await?;
+        Ok(Self { core, worker })
+    }
+
+    /// Stops working: lets go of every open task, so that the next process goes on with them at
+    /// once. Use cases still answer.
+    pub async fn stop(&self) {
+        self.worker.stop().await;
+    }
+
+    /// Tells what a request would cost and how it would run, without starting it.
+    ///
+    /// # Errors
+    /// What [`Generation::submit`] would say of the request itself.
+    pub async fn quote(&self, caller: &Caller, request: &Request) -> Result<Quote, SubmitError> {
+        let prepared = prepare(&self.core, caller, request)?;
+        let balance = self.core.ledger.balance(caller.account_id()).await?;
+        Ok(Quote {
+            model: prepared.model.slug.clone(),
+            media: prepared.model.media,
+            credits: prepared.credits,
+            fitted: prepared.fitted,
+            available: balance.available,
+        })
+    }
+
+    /// Accepts a request: holds its price and answers with the task, which is durable by then. The
+    /// same idempotency key with the same request gives the task that it gave before, even when
+    /// that has ended.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing is held then and the key stays unused.
+    pub async fn submit(
+        &self,
+        caller: &Caller,
+        request: Request,
+        key: Option<&str>,
+    ) -> Result<Task, SubmitError> {
+        submit::submit(&self.core, caller, request, key).await
+    }
+
+    /// How a task stands: from memory when this process works on it, else by one look at its row.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`] also for tasks of other accounts, and for live tasks when the key is
+    /// a test key or the other way round.
+    pub async fn get(&self, caller: &Caller, id: Uuid) -> Result<Task, TaskError> {
+        self.core
+            .task(caller.account_id(), caller.is_test(), id)
+            .await
+    }
+
+    /// A page of at most `limit`, and never more than [`PAGE_MAX`], of the account's tasks, newest
+    /// first: those older than `before`, of one status or of all.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        before: Option<Uuid>,
+        status: Option<Status>,
+        limit: u32,
+    ) -> Result<Page, TaskError> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let records = &self.core.records;
+        let mut tasks = records
+            .list(
+                caller.account_id(),
+                caller.is_test(),
+                before,
+                status,
+                limit + 1,
+            )
+            .await?;
+        let more = tasks.len() > limit as usize;
+        tasks.truncate(limit as usize);
+        for task in &mut tasks {
+            let newest = self.core.board.get(task.id).map(|live| live.task());
+            if let Some(newest) = newest.filter(|newest| newest.status == task.status) {
+                *task = newest;
+            }
+        }
+        let next = tasks.last().filter(|_| more).map(|task| task.id);
+        Ok(Page { tasks, next })
+    }
+
+    /// Asks for a task to be stopped and answers how it then stands. One that has not started is
+    /// CANCELED at once. Of one that has, the upstream decides: it ends CANCELED when the upstream
+    /// stops, and goes on, charged as ever, when it does not. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// As for [`Generation::get`].
+    pub async fn cancel(&self, caller: &Caller, id: Uuid) -> Result<Task, TaskError> {
+        let (account_id, test) = (caller.account_id(), caller.is_test());
+        let Some(task) = self
+            .core
+            .records
+            .request_cancel(account_id, id, test)
+            .await?
+        else {
+            return self.core.stored(account_id, test, id).await;
+        };
+        let live = self.core.board.get(id);
+        if let Some(live) = &live {
+            live.canceled.cancel();
+        }
+        let (Status::Pending, Some(status)) = (task.status, task.status.after(Event::Cancel))
+        else {
+            return Ok(task);
+        };
+        // With the request written down, nobody can begin it any more.
+        self.core
+            .records
+            .finish(&[(account_id, id, Ending::empty(status))])
+            .await?;
+        let ended = self.core.stored(account_id, test, id).await?;
+        if let Some(live) = live {
+            live.change(|task| task.clone_from(&ended));
+            self.core.board.remove(&live);
+        }
+        Ok(ended)
+    }
+
+    /// Follows a task: how it stands now, then every change, until it has ended.
+    ///
+    /// # Errors
+    /// As for [`Generation::get`]; also in the stream, which then ends.
+    pub async fn watch(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+    ) -> Result<impl Stream<Item = Result<Task, TaskError>> + Send + 'static, TaskError> {
+        self.get(caller, id).await?;
+        Ok(watch::watch(
+            Arc::clone(&self.core),
+            caller.account_id(),
+            caller.is_test(),
+            id,
+        ))
+    }
+
+    /// Audits the ledger, and every task against it: an open task has its hold and nothing else, a
+    /// final one has none left, what it was charged is what was captured, a test task has no
+    /// movements, and no movement lacks its task. Reads everything.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn verify(&self) -> Result<Verification, LedgerError> {
+        verify::verify(&self.core.store).await
+    }
+}
+
+impl Core {
+    /// How a task stands, from memory if possible.
+    async fn task(&self, account_id: Uuid, test: bool, id: Uuid) -> Result<Task, TaskError> {
+        let live = self
+            .board
+            .get(id)
+            .filter(|live| live.belongs_to(account_id, test));
+        match live {
+            Some(live) => Ok(live.task()),
+            None => self.stored(account_id, test, id).await,
+        }
+    }
+
+    /// How a task stands by its row.
+    async fn stored(&self, account_id: Uuid, test: bool, id: Uuid) -> Result<Task, TaskError> {
+        self.records
+            .get(account_id, id, test)
+            .await?
+            .ok_or(TaskError::NotFound(id))
+    }
+}

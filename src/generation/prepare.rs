@@ -1,0 +1,82 @@
+//! From what is asked to what would run: the model, the values that fit it, the price for this
+//! account, the upstreams. Pure but for what the catalogue and the providers know.
+
+use uuid::Uuid;
+
+use super::Core;
+use super::errors::SubmitError;
+use super::request::{Request, Work};
+use super::routes::{Route, Wish, routes};
+use crate::catalog::{Fitted, Model, Tier};
+use crate::gate::Caller;
+
+/// A request that could run.
+pub(super) struct Prepared<'a> {
+    pub model: &'a Model,
+    pub fitted: Fitted,
+    /// The exact price for this account.
+    pub credits: i64,
+    /// The upstream that would be asked first.
+    pub provider: &'static str,
+    /// Without the reference pictures, which have no place yet.
+    pub work: Work,
+}
+
+/// Checks everything about a request that needs no database.
+pub(super) fn prepare<'a>(
+    core: &'a Core,
+    caller: &Caller,
+    request: &Request,
+) -> Result<Prepared<'a>, SubmitError> {
+    let model = core.catalog.get(&request.model)?;
+    check_expectations(model, request)?;
+    let fitted = model.fit(&request.ask())?;
+    let price = model.price(&fitted)?;
+    let included = caller.plan().free_tier_included && model.tier == Tier::Free;
+    let work = Work::new(request, &fitted);
+    let wish = Wish {
+        test: caller.is_test(),
+        provider: request.provider.as_deref(),
+        operation: work.operation,
+        resolution: &work.resolution,
+    };
+    let routes = routes(
+        &core.providers,
+        core.settings.sandbox_for_live,
+        model,
+        &wish,
+    )?;
+    let first: &Route = routes.first().expect("there is at least one route");
+    first
+        .provider
+        .check(&work.job(Uuid::nil(), 1, model, first))
+        .map_err(SubmitError::Refused)?;
+    Ok(Prepared {
+        model,
+        fitted,
+        credits: if included { 0 } else { price },
+        provider: first.provider.name(),
+        work,
+    })
+}
+
+fn check_expectations(model: &Model, request: &Request) -> Result<(), SubmitError> {
+    let expected = [request.expects, request.scene.map(super::Scene::media)];
+    if let Some(expected) = expected
+        .into_iter()
+        .flatten()
+        .find(|expected| *expected != model.media)
+    {
+        return Err(SubmitError::WrongMedia {
+            model: model.slug.clone(),
+            makes: model.media,
+            expected,
+        });
+    }
+    match request.scene {
+        Some(scene) if scene.from_images() == request.reference_images.is_empty() => {
+            Err(SubmitError::WrongScene { scene })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,256 @@
+//! What a caller asks for, and the part of it that is written down with the task.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::task::Adjustment;
+use crate::catalog::{self, Ask, Fitted, MediaType, Model};
+use crate::providers::{Job, Operation};
+
+/// What a caller asks for. What is `None` is the model's choice.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The name of the model, in any of its spellings.
+    pub model: String,
+    /// What to make, in words.
+    pub prompt: String,
+    /// How large.
+    pub resolution: Option<String>,
+    /// The shape.
+    pub aspect_ratio: Option<String>,
+    /// Videos: how long, in seconds, with or without the unit.
+    pub duration: Option<String>,
+    /// How many files to make.
+    pub count: Option<u32>,
+    /// Videos: whether it has sound.
+    pub audio: Option<bool>,
+    /// A number that makes a result repeatable on models that support it.
+    pub seed: Option<u32>,
+    /// The bytes of pictures to work from.
+    pub reference_images: Vec<Bytes>,
+    /// The upstream that must run it.
+    pub provider: Option<String>,
+    /// What the caller expects the model to make.
+    pub expects: Option<MediaType>,
+    /// The kind of work that the caller expects.
+    pub scene: Option<Scene>,
+    /// Refuse instead of adjusting.
+    pub strict: bool,
+}
+
+/// A kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scene {
+    /// A picture from the prompt alone.
+    TextToImage,
+    /// A picture from pictures.
+    ImageToImage,
+    /// A video from the prompt alone.
+    TextToVideo,
+    /// A video from pictures.
+    ImageToVideo,
+}
+
+impl Scene {
+    /// Every kind of work.
+    pub const ALL: [Self; 4] = [
+        Self::TextToImage,
+        Self::ImageToImage,
+        Self::TextToVideo,
+        Self::ImageToVideo,
+    ];
+
+    /// What it makes.
+    #[must_use]
+    pub fn media(self) -> MediaType {
+        match self {
+            Self::TextToImage | Self::ImageToImage => MediaType::Image,
+            Self::TextToVideo | Self::ImageToVideo => MediaType::Video,
+        }
+    }
+
+    /// Whether it starts from pictures.
+    #[must_use]
+    pub fn from_images(self) -> bool {
+        match self {
+            Self::TextToImage | Self::TextToVideo => false,
+            Self::ImageToImage | Self::ImageToVideo => true,
+        }
+    }
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TextToImage => "text-to-image",
+            Self::ImageToImage => "image-to-image",
+            Self::TextToVideo => "text-to-video",
+            Self::ImageToVideo => "image-to-video",
+        }
+    }
+
+    /// Reads the name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scene| scene.as_str() == name)
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Request {
+    /// The question for the catalogue.
+    pub(super) fn ask(&self) -> Ask {
+        Ask {
+            resolution: self.resolution.clone(),
+            aspect_ratio: self.aspect_ratio.clone(),
+            duration: self.duration.clone(),
+            count: self.count,
+            audio: self.audio,
+            reference_images: self.reference_images.len(),
+            strict: self.strict,
+        }
+    }
+
+    /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands
+    /// for.
+    pub(super) fn hash(&self, slug: &str) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Asked<'a> {
+            model: &'a str,
+            prompt: &'a str,
+            resolution: Option<&'a str>,
+            aspect_ratio: Option<&'a str>,
+            duration: Option<&'a str>,
+            count: Option<u32>,
+            audio: Option<bool>,
+            seed: Option<u32>,
+            reference_images: Vec<[u8; 32]>,
+            provider: Option<&'a str>,
+            expects: Option<&'static str>,
+            scene: Option<Scene>,
+            strict: bool,
+        }
+        let asked = Asked {
+            model: slug,
+            prompt: &self.prompt,
+            resolution: self.resolution.as_deref(),
+            aspect_ratio: self.aspect_ratio.as_deref(),
+            duration: self.duration.as_deref(),
+            count: self.count,
+            audio: self.audio,
+            seed: self.seed,
+            reference_images: self
+                .reference_images
+                .iter()
+                .map(|bytes| Sha256::digest(bytes).into())
+                .collect(),
+            provider: self.provider.as_deref(),
+            expects: self.expects.map(MediaType::as_str),
+            scene: self.scene,
+            strict: self.strict,
+        };
+        let text =
+            serde_json::to_vec(&asked).expect("plain values with text keys always serialize");
+        Sha256::digest(text).to_vec()
+    }
+}
+
+/// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Work {
+    pub prompt: String,
+    pub resolution: String,
+    pub aspect_ratio: String,
+    pub width: u32,
+    pub height: u32,
+    pub duration_seconds: Option<u32>,
+    pub count: u32,
+    pub audio: bool,
+    pub operation: Operation,
+    pub seed: Option<u32>,
+    /// The paths of the reference pictures among the assets.
+    pub references: Vec<String>,
+    /// The upstream that the caller asked for.
+    pub provider: Option<String>,
+    pub adjustments: Vec<Adjustment>,
+}
+
+impl Work {
+    pub fn new(request: &Request, fitted: &Fitted) -> Self {
+        Self {
+            prompt: request.prompt.clone(),
+            resolution: fitted.resolution.clone(),
+            aspect_ratio: fitted.aspect_ratio.clone(),
+            width: fitted.width,
+            height: fitted.height,
+            duration_seconds: fitted.duration_seconds,
+            count: fitted.count,
+            audio: fitted.audio,
+            operation: operation(fitted.operation),
+            seed: request.seed,
+            references: Vec::new(),
+            provider: request.provider.clone(),
+            adjustments: fitted.adjustments.iter().map(Adjustment::from).collect(),
+        }
+    }
+
+    /// The work as an attempt, on one route.
+    pub fn job(
+        &self,
+        task_id: Uuid,
+        attempt: u32,
+        model: &Model,
+        route: &super::routes::Route,
+    ) -> Job {
+        Job {
+            task_id,
+            attempt,
+            model: model.slug.clone(),
+            model_title: model.title.clone(),
+            upstream_model: route.upstream_model.clone(),
+            fixed: route.fixed.clone(),
+            operation: self.operation,
+            prompt: self.prompt.clone(),
+            resolution: self.resolution.clone(),
+            aspect_ratio: self.aspect_ratio.clone(),
+            width: self.width,
+            height: self.height,
+            duration_seconds: self.duration_seconds,
+            count: self.count,
+            audio: self.audio,
+            seed: self.seed,
+            references: Vec::new(),
+        }
+    }
+}
+
+fn operation(operation: catalog::Operation) -> Operation {
+    match operation {
+        catalog::Operation::Text => Operation::Text,
+        catalog::Operation::Edit => Operation::Edit,
+        catalog::Operation::ImageToVideo => Operation::ImageToVideo,
+        catalog::Operation::FirstLastFrame => Operation::FirstLastFrame,
+        catalog::Operation::ReferenceToVideo => Operation::ReferenceToVideo,
+    }
+}
+
+/// The same operation in the catalogue's words.
+pub(super) fn catalog_operation(operation: Operation) -> catalog::Operation {
+    match operation {
+        Operation::Text => catalog::Operation::Text,
+        Operation::Edit => catalog::Operation::Edit,
+        Operation::ImageToVideo => catalog::Operation::ImageToVideo,
+        Operation::FirstLastFrame => catalog::Operation::FirstLastFrame,
+        Operation::ReferenceToVideo => catalog::Operation::ReferenceToVideo,
+    }
+}

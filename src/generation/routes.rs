@@ -1,0 +1,95 @@
+//! Which upstreams may run a request, for whom.
+//!
+//! | key | asked for | routes |
+//! |---|---|---|
+//! | test | anything | the sandbox: a test key never touches a real upstream |
+//! | live | nothing | the model's routes that this server can reach, in the catalogue's order |
+//! | live | one by name | that one |
+//! | live | the sandbox | the sandbox, if this server lets live keys use it |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::errors::SubmitError;
+use super::request::catalog_operation;
+use crate::catalog::Model;
+use crate::providers::{Operation, Provider, Providers, SANDBOX};
+
+/// One way to run a request.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub provider: Arc<dyn Provider>,
+    /// The upstream's id for the model and the operation.
+    pub upstream_model: String,
+    pub fixed: BTreeMap<String, String>,
+}
+
+/// Who asks for which way, and for what.
+pub(super) struct Wish<'a> {
+    pub test: bool,
+    /// The upstream asked for by name.
+    pub provider: Option<&'a str>,
+    pub operation: Operation,
+    pub resolution: &'a str,
+}
+
+/// The ways to run it, best first; never empty.
+///
+/// # Errors
+/// What the caller, or the operator of the server, would have to change.
+pub(super) fn routes(
+    providers: &Providers,
+    sandbox_for_live: bool,
+    model: &Model,
+    wish: &Wish<'_>,
+) -> Result<Vec<Route>, SubmitError> {
+    if let Some(name) = wish.provider
+        && !providers.names().contains(&name)
+    {
+        return Err(SubmitError::UnknownProvider {
+            asked: name.to_owned(),
+            known: providers.names(),
+        });
+    }
+    let wants_sandbox = wish.provider == Some(SANDBOX);
+    if wants_sandbox && !wish.test && !sandbox_for_live {
+        return Err(SubmitError::SandboxNotAllowed);
+    }
+    if wants_sandbox || wish.test {
+        return Ok(vec![sandbox(providers, model)]);
+    }
+    let offered: Vec<_> = model
+        .routes_for(catalog_operation(wish.operation), wish.resolution)
+        .filter(|(route, _)| wish.provider.is_none_or(|name| name == route.provider))
+        .collect();
+    let reachable: Vec<_> = offered
+        .iter()
+        .filter_map(|(route, upstream_model)| {
+            Some(Route {
+                provider: Arc::clone(providers.get(&route.provider)?),
+                upstream_model: (*upstream_model).to_owned(),
+                fixed: route.fixed.clone(),
+            })
+        })
+        .collect();
+    if reachable.is_empty() {
+        let settings = offered
+            .iter()
+            .filter_map(|(route, _)| providers.missing_setting(&route.provider))
+            .collect();
+        return Err(SubmitError::ModelUnavailable {
+            model: model.slug.clone(),
+            settings,
+            sandbox: sandbox_for_live,
+        });
+    }
+    Ok(reachable)
+}
+
+fn sandbox(providers: &Providers, model: &Model) -> Route {
+    Route {
+        provider: Arc::clone(providers.sandbox()),
+        upstream_model: model.slug.clone(),
+        fixed: BTreeMap::new(),
+    }
+}

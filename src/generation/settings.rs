@@ -1,0 +1,81 @@
+//! Every bound of the room, in one place.
+
+use std::time::Duration;
+
+/// What the room may use and how long it waits. The defaults suit a server; tests shorten the
+/// times.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether a live key may ask for the sandbox.
+    pub sandbox_for_live: bool,
+    /// Open tasks that this process keeps in memory at most; more submissions are told to come
+    /// back.
+    pub open_tasks_max: usize,
+    /// Tasks of this process that are with an upstream at the same time; the others wait their
+    /// turn.
+    pub running_tasks_max: usize,
+    /// How long a node's word counts after it was last heard. It is renewed, and dead nodes are
+    /// looked for, every third of it.
+    pub lease: Duration,
+    /// How long a task may take, as a multiple of what its model usually takes at worst …
+    pub lifetime_factor: u32,
+    /// … but at least this …
+    pub lifetime_min: Duration,
+    /// … and at most this.
+    pub lifetime_max: Duration,
+    /// The first wait between two polls of an upstream; each is half as long again as the one
+    /// before …
+    pub poll_wait_min: Duration,
+    /// … up to this. Failed attempts back off likewise.
+    pub poll_wait_max: Duration,
+    /// How often progress is written down, and read by those who watch a task of another node.
+    pub progress_interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sandbox_for_live: false,
+            open_tasks_max: 10_000,
+            running_tasks_max: 1_000,
+            lease: Duration::from_secs(30),
+            lifetime_factor: 10,
+            lifetime_min: Duration::from_secs(10 * 60),
+            lifetime_max: Duration::from_secs(2 * 60 * 60),
+            poll_wait_min: Duration::from_millis(250),
+            poll_wait_max: Duration::from_secs(10),
+            progress_interval: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Settings {
+    /// How long a task of a model may take.
+    pub(super) fn lifetime(&self, typical_seconds_worst: u32) -> Duration {
+        let usual = Duration::from_secs(typical_seconds_worst.into());
+        usual
+            .saturating_mul(self.lifetime_factor)
+            .max(self.lifetime_min)
+            .min(self.lifetime_max)
+    }
+
+    /// The wait after one of `wait`.
+    pub(super) fn longer(&self, wait: Duration) -> Duration {
+        (wait + wait / 2).min(self.poll_wait_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_have_a_floor_and_a_ceiling() {
+        let settings = Settings::default();
+        let minutes = |seconds| settings.lifetime(seconds).as_secs() / 60;
+        assert_eq!(
+            [0, 40, 120, 720, 3600, u32::MAX].map(minutes),
+            [10, 10, 20, 120, 120, 120]
+        );
+    }
+}

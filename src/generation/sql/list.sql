@@ -1,0 +1,13 @@
+-- A page of an account's tasks, newest first, walking the primary key backwards. Null means: from
+-- the newest, with any status.
+SELECT
+    t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.failure,
+    t.quoted, t.charged, t.request -> 'adjustments' AS adjustments, t.provider,
+    t.created_at, t.started_at, t.finished_at
+FROM tasks AS t
+WHERE t.account_id = $1
+  AND t.test = $2
+  AND t.id < COALESCE($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+  AND ($4::text IS NULL OR t.status = $4)
+ORDER BY t.id DESC
+LIMIT $5

@@ -1,0 +1,143 @@
+//! Submission: everything that can be refused without the database first, then one statement that
+//! decides the rest.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+use super::Core;
+use super::board::Live;
+use super::errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError};
+use super::prepare::{Prepared, prepare};
+use super::records::{Outcome, Submission};
+use super::request::Request;
+use super::status::Status;
+use super::task::{Credits, Task};
+use super::worker::{Assignment, Standing};
+use crate::gate::Caller;
+
+/// See [`Generation::submit`](super::Generation::submit).
+pub(super) async fn submit(
+    core: &Core,
+    caller: &Caller,
+    request: Request,
+    key: Option<&str>,
+) -> Result<Task, SubmitError> {
+    if key.is_some_and(|key| key.is_empty() || key.chars().count() > IDEMPOTENCY_KEY_CHARACTERS_MAX)
+    {
+        return Err(SubmitError::IdempotencyKeyLength);
+    }
+    let mut prepared = prepare(core, caller, &request)?;
+    let place = Arc::clone(&core.places)
+        .try_acquire_owned()
+        .map_err(|_| SubmitError::Busy)?;
+    let hash = request.hash(&prepared.model.slug);
+    prepared.work.references = keep_references(core, caller.account_id(), request).await?;
+
+    let id = Uuid::now_v7();
+    let limit = caller.plan().concurrent_tasks.get();
+    let submission = Submission {
+        account_id: caller.account_id(),
+        id,
+        test: caller.is_test(),
+        model: &prepared.model.slug,
+        media: prepared.model.media,
+        provider: prepared.provider,
+        work: &prepared.work,
+        quoted: prepared.credits,
+        limit,
+        lifetime: core.settings.lifetime(prepared.model.typical_seconds.1),
+        key,
+        hash,
+    };
+    let outcomes = core.records.submit(core.node, &[submission]).await?;
+    match outcomes.first() {
+        Some(Outcome::Accepted {
+            created_at,
+            deadline_at,
+        }) => {
+            let task = accepted(caller, id, &prepared, *created_at);
+            dispatch(core, task.clone(), prepared, *deadline_at, place);
+            Ok(task)
+        }
+        Some(Outcome::Replayed(earlier)) => core.replayed(caller, *earlier).await,
+        Some(Outcome::KeyReused) => Err(SubmitError::IdempotencyKeyReused),
+        Some(Outcome::TooMany) => Err(SubmitError::TooManyTasks { limit }),
+        Some(Outcome::Insufficient { available }) => Err(SubmitError::InsufficientCredits {
+            needed: prepared.credits,
+            available: *available,
+        }),
+        None => Err(SubmitError::Busy),
+    }
+}
+
+/// Stores the reference pictures. What a refused submission stores is named by its content, so a
+/// repeated one stores nothing new.
+async fn keep_references(
+    core: &Core,
+    account_id: Uuid,
+    request: Request,
+) -> Result<Vec<String>, SubmitError> {
+    let mut paths = Vec::with_capacity(request.reference_images.len());
+    for (index, bytes) in request.reference_images.into_iter().enumerate() {
+        let kept = core.assets.put_input(account_id, bytes).await;
+        paths.push(
+            kept.map_err(|error| SubmitError::ReferenceImage {
+                number: index + 1,
+                error,
+            })?
+            .path,
+        );
+    }
+    Ok(paths)
+}
+
+fn accepted(caller: &Caller, id: Uuid, prepared: &Prepared<'_>, created_at: SystemTime) -> Task {
+    Task {
+        id,
+        account_id: caller.account_id(),
+        test: caller.is_test(),
+        status: Status::Pending,
+        progress: 0,
+        model: prepared.model.slug.clone(),
+        media: prepared.model.media,
+        outputs: Vec::new(),
+        failure: None,
+        credits: Credits::open(prepared.credits, caller.is_test()),
+        adjustments: prepared.work.adjustments.clone(),
+        provider: prepared.provider.to_owned(),
+        created_at,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+/// Hands a task that was just accepted to the worker, unless the worker found the row before we
+/// came to it.
+fn dispatch(
+    core: &Core,
+    task: Task,
+    prepared: Prepared<'_>,
+    deadline_at: SystemTime,
+    place: OwnedSemaphorePermit,
+) {
+    if let Some(live) = core.board.put(Live::new(task, place)) {
+        core.assign(Assignment {
+            live,
+            work: prepared.work,
+            standing: Standing::Unasked { attempts: 0 },
+            deadline_at,
+        });
+    }
+}
+
+impl Core {
+    /// The task that an idempotency key stands for.
+    async fn replayed(&self, caller: &Caller, id: Uuid) -> Result<Task, SubmitError> {
+        self.task(caller.account_id(), caller.is_test(), id)
+            .await
+            .map_err(SubmitError::Replay)
+    }
+}

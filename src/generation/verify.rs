@@ -1,0 +1,25 @@
+//! The audit of tasks against the ledger, and of the ledger itself, in one snapshot.
+
+use tokio_postgres::IsolationLevel;
+
+use crate::ledger::{DIFFERENCES_MAX, Difference, Ledger, LedgerError, Verification};
+use crate::store::Store;
+
+/// See [`Generation::verify`](super::Generation::verify).
+pub(super) async fn verify(store: &Store) -> Result<Verification, LedgerError> {
+    let mut client = store.client().await?;
+    let snapshot = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await?;
+    let mut verification = Ledger::verify_within(&snapshot).await?;
+    let rows = snapshot
+        .query(include_str!("sql/verify.sql"), &[&DIFFERENCES_MAX])
+        .await?;
+    verification
+        .differences
+        .extend(rows.iter().map(Difference::from_row));
+    Ok(verification)
+}

@@ -1,0 +1,438 @@
+//! The run of one task: from wherever it stands to its end.
+//!
+//! ```text
+//! Unasked ─ begin (the intent, written first) ─ submit ─┬─ an id ──────────▶ Asked ─ poll … ─▶ stored ─▶ ended
+//!    ▲                                                  ├─ refused ─▶ Unasked, next route
+//!    └── not submitted ── lookup ◀──────── Unknown ◀────┴─ no answer
+//! ```
+//!
+//! Money is at stake in two places. A submission goes out only after its attempt is in the row, and
+//! only from Unasked; so after a crash the attempt is Unknown, and nothing but the upstream's own
+//! word leads back to Unasked. And the end of a task goes through
+//! [`Records::finish`](super::super::records::Records::finish) alone, which lets the first one win.
+//!
+//! A run that is no longer needed is dropped at its next wait; that is why it holds nothing that
+//! the row does not.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::super::Core;
+use super::super::board::Live;
+use super::super::records::Ending;
+use super::super::request::Work;
+use super::super::routes::{Route, Wish, routes};
+use super::super::status::Event;
+use super::super::task::{Credits, Output};
+use super::deliver::deliver;
+use super::patience::{insist, insist_on_asset};
+use super::{Assignment, Standing, too_late};
+use crate::catalog::Model;
+use crate::providers::{Cancel, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider};
+
+/// How often each route is asked before a task is given up. Only refusals count that leave no
+/// doubt.
+const ATTEMPTS_PER_ROUTE: usize = 2;
+/// How long an upstream may take to stop a job whose time is up.
+const LAST_CALL_MAX: Duration = Duration::from_secs(10);
+
+/// How a run ends.
+enum End {
+    Delivered { outputs: Vec<Output>, charge: i64 },
+    Failed(Failure),
+    Canceled,
+}
+
+impl End {
+    fn failed(reason: FailureReason, message: &str) -> Self {
+        Self::Failed(Failure::new(reason, message))
+    }
+
+    fn event(&self) -> Event {
+        match self {
+            Self::Delivered { .. } => Event::Deliver,
+            Self::Failed(_) => Event::Fail,
+            Self::Canceled => Event::Cancel,
+        }
+    }
+}
+
+/// Why a run goes no further.
+enum Stop {
+    /// The task ends.
+    Ends(End),
+    /// It is somebody else's to go on, or nobody's.
+    LetGo,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Ends(End::Failed(failure))
+    }
+}
+
+/// An attempt that an upstream knows.
+struct Reached {
+    provider: Arc<dyn Provider>,
+    job: Job,
+    upstream_id: String,
+}
+
+struct Run<'a> {
+    core: &'a Core,
+    live: &'a Live,
+    work: &'a Work,
+    /// To stop the upstream when the run breaks off.
+    reached: Option<Reached>,
+}
+
+/// Runs a task to its end, or until it is over for this node.
+pub(super) async fn run(
+    core: Arc<Core>,
+    Assignment {
+        live,
+        work,
+        standing,
+        deadline_at,
+    }: Assignment,
+) {
+    let mut run = Run {
+        core: &core,
+        live: &live,
+        work: &work,
+        reached: None,
+    };
+    tokio::select! {
+        () = live.over.cancelled() => {}
+        () = run.conclude(standing, deadline_at) => {}
+    }
+    core.board.remove(&live);
+}
+
+impl Run<'_> {
+    /// Takes the task to its end, which comes at the deadline at the latest, or with a panic.
+    async fn conclude(&mut self, standing: Standing, deadline_at: SystemTime) {
+        let left = deadline_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        let driven = AssertUnwindSafe(self.drive(standing)).catch_unwind();
+        let end = match timeout_at(Instant::now() + left, driven).await {
+            Ok(Ok(Some(end))) => end,
+            Ok(Ok(None)) => return,
+            Ok(Err(_panic)) => {
+                tracing::error!(task = %self.live.id, "the run of the task panicked");
+                self.break_off().await;
+                End::failed(
+                    FailureReason::Internal,
+                    "the server made a mistake while working on the task",
+                )
+            }
+            Err(_elapsed) => {
+                self.break_off().await;
+                End::Failed(too_late())
+            }
+        };
+        self.finish(end).await;
+    }
+
+    /// Steps from standing to standing; `None` when the task was let go.
+    async fn drive(&mut self, mut standing: Standing) -> Option<End> {
+        let unasked = matches!(standing, Standing::Unasked { .. });
+        let _turn = tokio::select! {
+            biased;
+            () = self.live.canceled.cancelled(), if unasked => return Some(End::Canceled),
+            turn = self.core.running.acquire() => turn.expect("nobody closes the semaphore"),
+        };
+        loop {
+            let next = match standing {
+                Standing::Unasked { attempts } => self.ask(attempts).await,
+                Standing::Unknown { attempt } => self.find_out(attempt).await,
+                Standing::Asked {
+                    attempt,
+                    upstream_id,
+                } => Err(Stop::Ends(self.follow(attempt, upstream_id).await)),
+            };
+            standing = match next {
+                Ok(standing) => standing,
+                Err(Stop::Ends(end)) => return Some(end),
+                Err(Stop::LetGo) => return None,
+            };
+        }
+    }
+
+    /// Asks the next upstream, once, with the intent written down before.
+    async fn ask(&self, attempts: u32) -> Result<Standing, Stop> {
+        let Some((model, routes)) = self.routes() else {
+            return Err(no_upstream("no upstream for the model is set up any more"));
+        };
+        let made = attempts as usize;
+        if made >= ATTEMPTS_PER_ROUTE * routes.len() {
+            return Err(no_upstream("no upstream took the task"));
+        }
+        if made > 0 && made.is_multiple_of(routes.len()) {
+            // Every route has refused: give them time.
+            self.pause(self.core.settings.poll_wait_max).await;
+        }
+        if self.live.canceled.is_cancelled() {
+            return Err(Stop::Ends(End::Canceled));
+        }
+        let attempt = attempts + 1;
+        let route = &routes[made % routes.len()];
+        let job = self.job(model, route, attempt).await?;
+        self.begin(attempt, route.provider.name()).await?;
+        self.submit(route.provider.as_ref(), &job).await
+    }
+
+    /// Writes down the intent, without which nothing may be asked.
+    async fn begin(&self, attempt: u32, provider: &str) -> Result<(), Stop> {
+        let (core, live) = (self.core, self.live);
+        let begin = || {
+            core.records
+                .begin(core.node, live.account_id, live.id, attempt, provider)
+        };
+        let started_at = insist(self.core, self.live, begin)
+            .await
+            .ok_or(Stop::LetGo)?;
+        live.change(|task| {
+            if let Some(status) = task.status.after(Event::Start) {
+                task.status = status;
+                task.started_at = Some(started_at);
+                provider.clone_into(&mut task.provider);
+            }
+        });
+        Ok(())
+    }
+
+    async fn submit(&self, provider: &dyn Provider, job: &Job) -> Result<Standing, Stop> {
+        let attempt = job.attempt;
+        let refused = match provider.submit(job).await {
+            Ok(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
+            Err(refused) => refused,
+        };
+        tracing::warn!(
+            task = %self.live.id,
+            attempt,
+            provider = provider.name(),
+            definite = refused.definite,
+            message = refused.failure.message,
+            "not submitted"
+        );
+        if !refused.definite {
+            return Ok(Standing::Unknown { attempt });
+        }
+        if !refused.failure.reason.is_retryable() || self.is_last(attempt) {
+            return Err(refused.failure.into());
+        }
+        Ok(Standing::Unasked { attempts: attempt })
+    }
+
+    /// Whether no route is left to be asked after an attempt.
+    fn is_last(&self, attempt: u32) -> bool {
+        self.routes()
+            .is_none_or(|(_, routes)| attempt as usize >= ATTEMPTS_PER_ROUTE * routes.len())
+    }
+
+    /// Asks the upstream whether an attempt arrived, until it can tell.
+    async fn find_out(&self, attempt: u32) -> Result<Standing, Stop> {
+        let (provider, job) = self.attempted(attempt).await?;
+        let mut wait = self.core.settings.poll_wait_min;
+        loop {
+            match provider.lookup(&job).await {
+                Lookup::Found(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
+                Lookup::NotSubmitted => return Ok(Standing::Unasked { attempts: attempt }),
+                Lookup::CannotTell => {}
+            }
+            sleep(wait).await;
+            wait = self.core.settings.longer(wait);
+        }
+    }
+
+    async fn arrived(&self, attempt: u32, upstream_id: String) -> Standing {
+        let (core, live, id) = (self.core, self.live, upstream_id.as_str());
+        let submitted = || {
+            core.records
+                .submitted(live.account_id, live.id, attempt, id)
+        };
+        insist(self.core, self.live, submitted).await;
+        Standing::Asked {
+            attempt,
+            upstream_id,
+        }
+    }
+
+    /// Polls an upstream that has the task until it ends there.
+    async fn follow(&mut self, attempt: u32, upstream_id: String) -> End {
+        let (provider, job) = match self.attempted(attempt).await {
+            Ok(attempted) => attempted,
+            Err(failure) => return End::Failed(failure),
+        };
+        let (core, live, work) = (self.core, self.live, self.work);
+        let reached = self.reached.insert(Reached {
+            provider,
+            job,
+            upstream_id,
+        });
+        let mut wait = core.settings.poll_wait_min;
+        // The caller's wish to stop is passed on until the upstream has answered it, either way.
+        let mut wish_answered = false;
+        loop {
+            let wished = tokio::select! {
+                biased;
+                () = live.canceled.cancelled(), if !wish_answered => true,
+                () = sleep(wait) => false,
+            };
+            if wished {
+                match reached.cancel().await {
+                    Ok(Cancel::Stopped) => return End::Canceled,
+                    Ok(Cancel::GoesOn) => wish_answered = true,
+                    Err(_) => sleep(wait).await,
+                }
+            }
+            wait = core.settings.longer(wait);
+            match reached.poll().await {
+                Ok(Poll::Running { progress }) => {
+                    reached.job.references.clear();
+                    let progress = progress.unwrap_or_default().min(99);
+                    live.change(|task| task.progress = task.progress.max(progress));
+                }
+                Ok(Poll::Done(files)) => {
+                    return match deliver(core, live, work, files).await {
+                        Ok((outputs, charge)) => End::Delivered { outputs, charge },
+                        Err(failure) => End::Failed(failure),
+                    };
+                }
+                Ok(Poll::Failed(failure)) => return End::Failed(failure),
+                Err(error) => {
+                    tracing::warn!(task = %live.id, %error, "not polled");
+                    wait = error.retry_after.map_or(wait, |wanted| wanted.max(wait));
+                }
+            }
+        }
+    }
+
+    /// The provider and the job of an attempt that was made, here or elsewhere. A provider that
+    /// this server can no longer reach is waited for until the deadline: the hold stays until there
+    /// is a verdict.
+    async fn attempted(&self, attempt: u32) -> Result<(Arc<dyn Provider>, Job), Failure> {
+        let name = self.live.task().provider;
+        let route = self.routes().and_then(|(model, routes)| {
+            let route = routes
+                .into_iter()
+                .find(|route| route.provider.name() == name)?;
+            Some((model, route))
+        });
+        let Some((model, route)) = route else {
+            tracing::warn!(task = %self.live.id, provider = name, "its provider is not set up");
+            return std::future::pending().await;
+        };
+        let job = self.job(model, &route, attempt).await?;
+        Ok((route.provider, job))
+    }
+
+    /// The model and the ways to run the task; none when the catalogue or the settings no longer
+    /// allow any.
+    fn routes(&self) -> Option<(&Model, Vec<Route>)> {
+        let task = self.live.task();
+        let wish = Wish {
+            test: task.test,
+            provider: self.work.provider.as_deref(),
+            operation: self.work.operation,
+            resolution: &self.work.resolution,
+        };
+        let model = self.core.catalog.get(&task.model).ok()?;
+        // Whether a live key may use the sandbox was decided when the task was accepted.
+        Some((
+            model,
+            routes(&self.core.providers, true, model, &wish).ok()?,
+        ))
+    }
+
+    /// The task as an attempt, with the bytes of its reference pictures.
+    async fn job(&self, model: &Model, route: &Route, attempt: u32) -> Result<Job, Failure> {
+        let mut job = self.work.job(self.live.id, attempt, model, route);
+        for path in &self.work.references {
+            let read = || self.core.assets.read_all(path);
+            let read = insist_on_asset(self.core, self.live, read).await;
+            job.references.push(read.map_err(|error| {
+                tracing::error!(task = %self.live.id, %error, "a reference picture is gone");
+                let message = "a reference image could not be read any more";
+                Failure::new(FailureReason::Internal, message)
+            })?);
+        }
+        Ok(job)
+    }
+
+    /// Asks the upstream to stop a job that nobody will fetch. Its word changes nothing any more,
+    /// so it is asked once and not for long.
+    async fn break_off(&mut self) {
+        if let Some(reached) = self.reached.take() {
+            let stop = AssertUnwindSafe(reached.cancel()).catch_unwind();
+            let _ = timeout(LAST_CALL_MAX, stop).await;
+        }
+    }
+
+    /// Ends the task, unless somebody did already, and tells everyone who watches how it ended.
+    async fn finish(&self, end: End) {
+        let task = self.live.task();
+        let Some(status) = task.status.after(end.event()) else {
+            return;
+        };
+        let mut ending = Ending::empty(status);
+        match end {
+            End::Delivered { outputs, charge } => {
+                (ending.outputs, ending.charge) = (outputs, charge)
+            }
+            End::Failed(failure) => ending.failure = Some(failure),
+            End::Canceled => {}
+        }
+        let batch = [(task.account_id, task.id, ending)];
+        let finished = insist(self.core, self.live, || self.core.records.finish(&batch)).await;
+        let [(.., ending)] = batch;
+        match finished.into_iter().next().flatten() {
+            Some(finished) => self.live.change(|task| {
+                task.status = ending.status;
+                task.progress = if ending.outputs.is_empty() {
+                    task.progress
+                } else {
+                    100
+                };
+                task.outputs = ending.outputs;
+                task.failure = ending.failure;
+                task.credits = Credits::settled(task.credits.quoted, finished.charged);
+                task.finished_at = Some(finished.finished_at);
+            }),
+            None => {
+                let stored = self.core.stored(task.account_id, task.test, task.id).await;
+                if let Ok(ended) = stored {
+                    self.live.change(|task| *task = ended);
+                }
+            }
+        }
+    }
+
+    /// Waits, unless the caller wants the task stopped.
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.live.canceled.cancelled() => {}
+        }
+    }
+}
+
+impl Reached {
+    async fn poll(&self) -> Result<Poll, PollError> {
+        self.provider.poll(&self.job, &self.upstream_id).await
+    }
+
+    async fn cancel(&self) -> Result<Cancel, PollError> {
+        self.provider.cancel(&self.job, &self.upstream_id).await
+    }
+}
+
+fn no_upstream(message: &str) -> Stop {
+    Stop::Ends(End::failed(FailureReason::ProviderError, message))
+}
