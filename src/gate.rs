@@ -20,6 +20,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::accounts::{Account, Accounts, ApiKey, KeyHash, Plan, Scope};
+use crate::spec::method::Budget;
 
 mod budgets;
 mod caller;
@@ -30,7 +31,7 @@ mod key_set;
 mod refusal;
 mod tokens;
 
-pub use budgets::{Allowance, Budget};
+pub use budgets::Allowance;
 pub use caller::Caller;
 pub use credential::credential_from;
 pub use key_set::{KeySetError, KeySetOrigin, KeySetOriginInvalid};

@@ -27,9 +27,9 @@ use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::assets::Assets;
-use crate::catalog::{Catalog, Fitted, MediaType};
+use crate::catalog::{Catalog, Fitted, MediaType, Model};
 use crate::gate::Caller;
-use crate::ledger::{Ledger, LedgerError, Verification};
+use crate::ledger::Ledger;
 use crate::providers::Providers;
 use crate::store::{Store, StoreError};
 
@@ -52,6 +52,7 @@ pub use request::{Request, Scene};
 pub use settings::Settings;
 pub use status::{Event, Status};
 pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
+pub use verify::verify;
 
 use board::Board;
 use prepare::prepare;
@@ -65,7 +66,7 @@ pub const PAGE_MAX: u32 = 100;
 pub struct Parts {
     /// Where tasks are kept.
     pub store: Store,
-    /// For balances and audits.
+    /// For balances.
     pub ledger: Ledger,
     /// The models.
     pub catalog: Arc<Catalog>,
@@ -86,7 +87,6 @@ pub struct Generation {
 struct Core {
     /// This process among all that serve the same database.
     node: Uuid,
-    store: Store,
     records: Records,
     ledger: Ledger,
     catalog: Arc<Catalog>,
@@ -135,8 +135,7 @@ impl Generation {
         let (queue, assignments) = mpsc::unbounded_channel();
         let core = Arc::new(Core {
             node: Uuid::now_v7(),
-            records: Records::new(parts.store.clone()),
-            store: parts.store,
+            records: Records::new(parts.store),
             ledger: parts.ledger,
             catalog: parts.catalog,
             providers: parts.providers,
@@ -289,14 +288,12 @@ impl Generation {
         ))
     }
 
-    /// Audits the ledger, and every task against it: an open task has its hold and nothing else, a
-    /// final one has none left, what it was charged is what was captured, a test task has no
-    /// movements, and no movement lacks its task. Reads everything.
-    ///
-    /// # Errors
-    /// When the store cannot be reached.
-    pub async fn verify(&self) -> Result<Verification, LedgerError> {
-        verify::verify(&self.core.store).await
+    /// The upstreams on which `caller` could have a model run now, best first. With a live key the
+    /// sandbox is the last one, since it must be asked for by name.
+    #[must_use]
+    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<&'static str> {
+        let allowed = self.core.settings.sandbox_for_live;
+        routes::reachable(&self.core.providers, allowed, model, caller.is_test())
     }
 }
 

@@ -33,6 +33,7 @@ pub const DIFFERENCES_MAX: i64 = 100;
 
 const BALANCE: &str = include_str!("ledger/sql/balance.sql");
 const GRANT: &str = include_str!("ledger/sql/grant.sql");
+const OPEN: &str = include_str!("ledger/sql/open.sql");
 const ENTRIES: &str = include_str!("ledger/sql/entries.sql");
 const VERIFY_COUNTS: &str = include_str!("ledger/sql/verify_counts.sql");
 const VERIFY_CHAINS: &str = include_str!("ledger/sql/verify_chains.sql");
@@ -254,6 +255,17 @@ impl Ledger {
             available: row.get(0),
             held: row.get(1),
         })
+    }
+
+    /// Gives `credits` to `account` as the first entry of its chain; an account that has entries keeps what it has. However often it
+    /// is called, and by however many replicas, the credits are given once.
+    pub async fn open(&self, account: Uuid, credits: i64, note: &str) -> Result<(), LedgerError> {
+        let client = self.store.client().await?;
+        let statement = client.prepare_cached(OPEN).await?;
+        client
+            .execute(&statement, &[&account, &credits, &note])
+            .await?;
+        Ok(())
     }
 
     /// What `account` has; nothing if it has no entry.

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `piooy` program: see [`piooy::cli`].
+
+fn main() -> std::process::ExitCode {
+    piooy::cli::main()
+}

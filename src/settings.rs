@@ -203,7 +203,7 @@ fn data_dir(sources: &mut Sources) -> PathBuf {
         return sources.optional(&table::DATA_DIR).unwrap_or_default();
     }
     let machine = Machine {
-        is_root: nix::unistd::Uid::effective().is_root(),
+        is_root: rustix::process::geteuid().is_root(),
         is_macos: cfg!(target_os = "macos"),
         home: sources.env_path("HOME"),
         xdg_data_home: sources.env_path("XDG_DATA_HOME"),

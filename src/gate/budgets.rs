@@ -17,15 +17,6 @@ use quick_cache::sync::Cache;
 /// Buckets kept, at most.
 const BUCKETS_MAX: usize = 100_000;
 
-/// Which of an account's budgets a call spends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Budget {
-    /// Calls that only read.
-    Read,
-    /// Calls that start work or change something.
-    Submit,
-}
-
 /// What is left of a budget, for the caller to see (the headers `RateLimit-*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {

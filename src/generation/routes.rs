@@ -86,6 +86,25 @@ pub(super) fn routes(
     Ok(reachable)
 }
 
+/// The names of the upstreams that could run a model for such a key at all, best first.
+pub(super) fn reachable(
+    providers: &Providers,
+    sandbox_for_live: bool,
+    model: &Model,
+    test: bool,
+) -> Vec<&'static str> {
+    if test {
+        return vec![SANDBOX];
+    }
+    let configured = model
+        .routes
+        .iter()
+        .filter_map(|route| Some(providers.get(&route.provider)?.name()));
+    configured
+        .chain(sandbox_for_live.then_some(SANDBOX))
+        .collect()
+}
+
 fn sandbox(providers: &Providers, model: &Model) -> Route {
     Route {
         provider: Arc::clone(providers.sandbox()),

@@ -5,8 +5,13 @@ use tokio_postgres::IsolationLevel;
 use crate::ledger::{DIFFERENCES_MAX, Difference, Ledger, LedgerError, Verification};
 use crate::store::Store;
 
-/// See [`Generation::verify`](super::Generation::verify).
-pub(super) async fn verify(store: &Store) -> Result<Verification, LedgerError> {
+/// Audits the ledger, and every task against it: an open task has its hold and nothing else, a
+/// final one has none left, what it was charged is what was captured, a test task has no movements,
+/// and no movement lacks its task. Reads everything.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn verify(store: &Store) -> Result<Verification, LedgerError> {
     let mut client = store.client().await?;
     let snapshot = client
         .build_transaction()

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use governor::clock::FakeRelativeClock;
 use piooy::accounts::{Account, Accounts, ApiKey, KeyFault, NewKey, Scope, Scopes, Secret};
-use piooy::gate::{Allowance, Budget, Caller, CredentialFault, Gate, Refusal, TokenFault};
+use piooy::gate::{Allowance, Caller, CredentialFault, Gate, Refusal, TokenFault};
+use piooy::spec::method::Budget;
 
 use crate::support::{self, TestDatabase};
 

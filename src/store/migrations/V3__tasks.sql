@@ -5,7 +5,7 @@
 -- Lock order, for everything here that locks more than one row: accounts first (ledger_lock, in id
 -- order), then tasks. Statements that take several task rows without their accounts skip the locked
 -- ones, so they never wait while they hold a lock. No foreign keys: on hot tables they cost more
--- than the rest; Generation::verify audits what they would promise.
+-- than the rest; generation::verify audits what they would promise.
 
 -- One row per running server process. Its lease covers every task that names it, so renewing is one
 -- small write however many tasks the node has.

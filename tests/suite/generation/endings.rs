@@ -95,7 +95,7 @@ async fn pictures_are_delivered_and_paid() {
         ),
         (CREDITS - 20, 0)
     );
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 
     let again = run(&node, &caller, asked).await;
     for (first, second) in task.outputs.iter().zip(&again.outputs) {
@@ -194,7 +194,7 @@ async fn every_failure_gives_everything_back() {
         assert_eq!(reason.is_retryable(), retryable, "{directive}");
     }
     assert_eq!(fixture.balance().await.available, CREDITS);
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 /// A failing video task was paid back again on each poll: QuantumNous/new-api#2025.
@@ -212,7 +212,7 @@ async fn a_failure_that_an_upstream_reports_is_paid_back_once() {
         FailureReason::ContentPolicy
     );
     assert_eq!(upstream.polled().len(), 1, "a verdict is final");
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_partial_delivery_is_charged_its_share() {
         fixture.movements(task.id).await,
         ["HOLD 40", "CAPTURE 30", "RELEASE 10"]
     );
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 /// An upstream that delivers more than was asked for, nothing, or an error page.
@@ -260,7 +260,7 @@ async fn only_usable_results_that_were_asked_for_count() {
             "{useless:?}"
         );
     }
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 /// A task shown as running for ever after it was charged: QuantumNous/new-api#4930.
@@ -283,7 +283,7 @@ async fn at_the_deadline_a_task_fails_and_its_upstream_is_stopped() {
         upstream.canceled().len() == 1
     })
     .await;
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -400,7 +400,7 @@ async fn what_waits_its_turn_is_canceled_at_once() {
     let first = ended(&node, &caller, first.id).await;
     assert_eq!((first.status, first.credits.charged), (Status::Canceled, 0));
     assert_eq!(fixture.balance().await.available, CREDITS);
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]

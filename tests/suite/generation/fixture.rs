@@ -4,16 +4,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt;
 use object_store::memory::InMemory;
 use piooy::accounts::{Account, Accounts, NewKey, Scopes};
 use piooy::assets::Assets;
 use piooy::catalog::Catalog;
 use piooy::gate::{Caller, Gate};
-use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task};
+use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task, verify};
 use piooy::ledger::{Balance, Ledger};
 use piooy::providers::{Providers, Sandbox};
 use tokio::time::timeout;
-use tokio_stream::StreamExt;
 use uuid::Uuid;
 
 use crate::support::{self, TestDatabase};
@@ -200,8 +200,8 @@ impl Fixture {
     }
 
     /// Fails unless the ledger is sound and every task agrees with it.
-    pub async fn assert_sound(&self, node: &Generation) {
-        assert_eq!(node.verify().await.unwrap().differences, []);
+    pub async fn assert_sound(&self) {
+        assert_eq!(verify(self.database.store()).await.unwrap().differences, []);
     }
 }
 
@@ -250,7 +250,11 @@ pub fn routed(prompt: &str) -> Request {
 /// Waits until a task has ended.
 pub async fn ended(node: &Generation, caller: &Caller, id: Uuid) -> Task {
     let watch = node.watch(caller, id).await.unwrap();
-    let last = async { watch.fold(None, |_, task| Some(task.unwrap())).await };
+    let last = async {
+        watch
+            .fold(None, |_, task| async { Some(task.unwrap()) })
+            .await
+    };
     timeout(PATIENCE, last)
         .await
         .expect("the task ends")

@@ -46,7 +46,7 @@ async fn the_same_request_again_is_the_same_task() {
     };
     assert_eq!(submit(&other, &caller, respelled, "k").await.unwrap(), done);
     assert_eq!(fixture.balance().await.available, CREDITS - PICTURE);
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn of_many_at_once_one_task_comes() {
         assert_eq!(ended(&first, &caller, id).await.status, Status::Success);
     }
     assert_eq!(fixture.balance().await.available, CREDITS - PICTURE);
-    fixture.assert_sound(&first).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]

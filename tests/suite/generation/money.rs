@@ -42,7 +42,7 @@ async fn of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay() {
         (balance.available, balance.held),
         (PICTURE - 1, PAYABLE * PICTURE)
     );
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn the_limit_on_concurrent_tasks_is_exact() {
     node.cancel(&caller, first.id).await.unwrap();
     ended(&node, &caller, first.id).await;
     node.submit(&caller, request(), None).await.unwrap();
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn on_a_plan_that_includes_the_free_tier_it_costs_nothing_and_is_recorded(
         "other tiers are paid for"
     );
     assert_eq!(fixture.balance().await.available, CREDITS);
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_test_key_moves_no_credits() {
         ),
         (CREDITS, 0)
     );
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn of_many_that_end_a_task_one_does() {
     assert_eq!(ended, 1);
     assert_eq!(fixture.movements(task.id).await, ["HOLD 10", "RELEASE 10"]);
     assert_eq!(fixture.balance().await.available, CREDITS);
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]

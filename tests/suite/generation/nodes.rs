@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use piooy::generation::{Settings, Status};
 use piooy::providers::FailureReason;
-use tokio_stream::StreamExt;
 use uuid::Uuid;
 
 use super::fixture::{
@@ -47,7 +47,7 @@ async fn what_a_dead_node_left_is_taken_over_and_ends_once() {
         "something is left"
     );
 
-    let (heir, rival) = (fixture.node().await, fixture.node().await);
+    let (heir, _rival) = (fixture.node().await, fixture.node().await);
     let tasks = join_all(tasks.iter().map(|id| ended(&heir, &caller, *id))).await;
     let delivered = tasks
         .iter()
@@ -58,7 +58,7 @@ async fn what_a_dead_node_left_is_taken_over_and_ends_once() {
         fixture.balance().await.available,
         CREDITS - delivered * PICTURE
     );
-    fixture.assert_sound(&rival).await;
+    fixture.assert_sound().await;
 }
 
 async fn ended_among(fixture: &Fixture, tasks: &[Uuid]) -> i64 {
@@ -102,7 +102,7 @@ async fn a_node_that_stops_hands_its_tasks_on_at_once() {
         ended(&third, &caller, late.id).await.status,
         Status::Success
     );
-    fixture.assert_sound(&third).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_lost_answer_is_looked_up() {
         let task = run(&node, &fixture.live().await, routed("a fox")).await;
         assert_eq!(task.status, Status::Success, "{reply:?}");
         assert_eq!(upstream.submissions(), submissions, "{reply:?}");
-        fixture.assert_sound(&node).await;
+        fixture.assert_sound().await;
     }
 }
 
@@ -164,7 +164,7 @@ async fn without_a_verdict_the_hold_stays_until_the_deadline_and_nothing_is_subm
     );
     assert_eq!((first.submissions(), second.submissions()), (1, 0));
     assert_eq!(fixture.balance().await.available, CREDITS);
-    fixture.assert_sound(&node).await;
+    fixture.assert_sound().await;
 }
 
 /// Status went to the wrong provider: BerriAI/litellm#16753.
@@ -217,12 +217,12 @@ async fn a_task_of_another_node_can_be_watched_and_canceled() {
     );
     let last = tokio::time::timeout(
         fixture::PATIENCE,
-        watch.fold(None, |_, task| Some(task.unwrap())),
+        watch.fold(None, |_, task| async { Some(task.unwrap()) }),
     )
     .await
     .unwrap();
     assert_eq!(last.unwrap().status, Status::Canceled);
-    fixture.assert_sound(&asked).await;
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn waiting_tasks_of_another_node_are_canceled_at_once() {
         ended(&busy, &caller, task.id).await.status,
         Status::Canceled
     );
-    fixture.assert_sound(&busy).await;
+    fixture.assert_sound().await;
 }
 
 /// The recovery loop skipped some of the open tasks: 1024XEngineer/Windup#391.
@@ -275,7 +275,7 @@ async fn a_task_that_nobody_owns_is_swept_at_its_deadline() {
         FailureReason::DeadlineExceeded
     );
     assert_eq!(fixture.balance().await.available, CREDITS);
-    fixture.assert_sound(&sweeper).await;
+    fixture.assert_sound().await;
 }
 
 /// The answer to a submission never reached the process that sent it.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use piooy::generation::Status;
-use tokio_stream::StreamExt;
 
 use super::fixture::{self, Fixture, ended, picture, routed, run, settings, until};
 use super::upstream::{Upstream, Verdict, providers};
@@ -69,7 +69,7 @@ async fn a_watch_goes_on_when_another_node_takes_over() {
     let _next = fixture.node_with(providers(&[&upstream]), settings()).await;
     let last = tokio::time::timeout(
         fixture::PATIENCE,
-        watch.fold(None, |_, task| Some(task.unwrap())),
+        watch.fold(None, |_, task| async { Some(task.unwrap()) }),
     )
     .await
     .unwrap();

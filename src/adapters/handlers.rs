@@ -1,0 +1,92 @@
+//! The handlers: one for each method of the spec, the tonic service traits on [`Api`].
+//!
+//! A handler turns a message into a use case's words, calls it, and turns the answer back. It decides
+//! nothing: limits were checked by the generated validators, access by the gate, the rest is the
+//! domain's. A file for each service.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+use tonic::{Request, Status};
+
+use crate::accounts::Accounts;
+use crate::assets::Assets;
+use crate::catalog::Catalog;
+use crate::gate::{Caller, Gate};
+use crate::generation::Generation;
+use crate::ledger::Ledger;
+use crate::spec::error::ApiError;
+use crate::spec::reason::Reason;
+use crate::spec::validate::Violation;
+
+mod account;
+mod admin;
+mod catalog;
+mod generation;
+
+/// The metadata key and HTTP header of an idempotency key.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What the handlers call.
+#[derive(Clone)]
+pub struct Api {
+    /// Accounts, plans and keys.
+    pub accounts: Accounts,
+    /// Signs the links of results.
+    pub assets: Assets,
+    /// The models.
+    pub catalog: Arc<Catalog>,
+    /// Told when keys or plans change.
+    pub gate: Arc<Gate>,
+    /// Tasks.
+    pub generation: Arc<Generation>,
+    /// Credits.
+    pub ledger: Ledger,
+}
+
+/// Who makes this call. The face put it there; a call without is a fault of ours, and refused.
+#[expect(
+    clippy::result_large_err,
+    reason = "tonic's handlers return Status by value"
+)]
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(|| {
+            ApiError::new(Reason::Internal, "This call was not let in by the gate.").into()
+        })
+}
+
+/// A failure of one field.
+fn invalid(field: &str, message: impl Into<String>) -> ApiError {
+    let violation = Violation {
+        field: field.to_owned(),
+        message: message.into(),
+    };
+    ApiError::invalid(Reason::InvalidArgument, vec![violation])
+}
+
+/// `None` for a string that was not given.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.trim().is_empty())
+}
+
+/// A page size within the limits that the validators checked.
+fn page_size(asked: Option<i32>, default: u32) -> u32 {
+    asked
+        .and_then(|size| u32::try_from(size).ok())
+        .unwrap_or(default)
+}
+
+/// A time as messages carry it.
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::from(time)
+}
+
+/// A number as messages carry it. Pixels and seconds stay far below the bound.
+fn int32(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,173 @@
+//! `AccountService`.
+
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{Api, caller, given, invalid, page_size, timestamp};
+use crate::accounts::{self, NewKey, Scope, Scopes};
+use crate::ledger;
+use crate::spec::error::ApiError;
+use crate::spec::v1::account_service_server::AccountService;
+use crate::spec::v1::{
+    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, GetBalanceRequest,
+    ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
+    RevokeApiKeyRequest, Transaction,
+};
+
+/// Movements in a page when the request does not say.
+const PAGE_DEFAULT: u32 = 50;
+
+#[tonic::async_trait]
+impl AccountService for Api {
+    async fn get_balance(
+        &self,
+        request: Request<GetBalanceRequest>,
+    ) -> Result<Response<Balance>, Status> {
+        let caller = caller(&request)?;
+        let balance = self
+            .ledger
+            .balance(caller.account_id())
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(Balance {
+            account: caller.account_name().to_owned(),
+            plan: caller.plan().name.clone(),
+            available: balance.available,
+            held: balance.held,
+        }))
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<ListTransactionsRequest>,
+    ) -> Result<Response<ListTransactionsResponse>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.get_ref();
+        let before = given(asked.page_token.clone())
+            .map(|token| token.parse::<i64>())
+            .transpose()
+            .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
+        let limit = page_size(asked.page_size, PAGE_DEFAULT) as usize;
+        let entries = self
+            .ledger
+            .entries(caller.account_id(), before, limit)
+            .await
+            .map_err(ApiError::from)?;
+        // The statement has no gaps: it goes on until its first movement.
+        let next = entries
+            .last()
+            .map(|entry| entry.sequence)
+            .filter(|sequence| *sequence > 1);
+        Ok(Response::new(ListTransactionsResponse {
+            transactions: entries.into_iter().map(transaction_message).collect(),
+            next_page_token: next
+                .map(|sequence| sequence.to_string())
+                .unwrap_or_default(),
+        }))
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<CreateApiKeyRequest>,
+    ) -> Result<Response<CreateApiKeyResponse>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let expires_at = asked
+            .expires_at
+            .map(SystemTime::try_from)
+            .transpose()
+            .map_err(|_| invalid("expiresAt", "is not a time that can be kept"))?;
+        let new = NewKey {
+            name: asked.name,
+            test: asked.test,
+            scopes: scopes(&asked.scopes)?,
+            expires_at,
+        };
+        caller.may_issue(&new).map_err(ApiError::from)?;
+        let (secret, key) = self
+            .accounts
+            .create_key(caller.account_id(), new)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(CreateApiKeyResponse {
+            key: secret.expose().to_owned(),
+            api_key: Some(key_message(key)),
+        }))
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<ListApiKeysRequest>,
+    ) -> Result<Response<ListApiKeysResponse>, Status> {
+        let caller = caller(&request)?;
+        let keys = self
+            .accounts
+            .list_keys(caller.account_id())
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(ListApiKeysResponse {
+            api_keys: keys.into_iter().map(key_message).collect(),
+        }))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<RevokeApiKeyRequest>,
+    ) -> Result<Response<ApiKey>, Status> {
+        let caller = caller(&request)?;
+        let id =
+            Uuid::try_parse(&request.get_ref().id).map_err(|_| invalid("id", "must be a UUID"))?;
+        let key = self
+            .accounts
+            .revoke_key(caller.account_id(), id)
+            .await
+            .map_err(ApiError::from)?;
+        self.gate.forget();
+        Ok(Response::new(key_message(key)))
+    }
+}
+
+fn scopes(names: &[String]) -> Result<Scopes, ApiError> {
+    if names.is_empty() {
+        return Ok(Scopes::DEFAULT);
+    }
+    names.iter().try_fold(Scopes::NONE, |scopes, name| {
+        let scope = Scope::from_str(name).map_err(|error| invalid("scopes", error.to_string()))?;
+        Ok(scopes.with(scope))
+    })
+}
+
+fn transaction_message(entry: ledger::Entry) -> Transaction {
+    Transaction {
+        sequence: entry.sequence,
+        kind: entry.kind.name().to_owned(),
+        amount: entry.amount,
+        debit: entry.debit().name().to_owned(),
+        credit: entry.credit().name().to_owned(),
+        available: entry.available,
+        held: entry.held,
+        task_id: entry.task_id.map(|id| id.to_string()).unwrap_or_default(),
+        note: entry.note,
+        at: Some(timestamp(entry.at)),
+    }
+}
+
+fn key_message(key: accounts::ApiKey) -> ApiKey {
+    ApiKey {
+        id: key.id.to_string(),
+        name: key.name,
+        prefix: key.prefix,
+        test: key.test,
+        scopes: key
+            .scopes
+            .iter()
+            .map(|scope| scope.name().to_owned())
+            .collect(),
+        created_at: Some(timestamp(key.created_at)),
+        expires_at: key.expires_at.map(timestamp),
+        revoked_at: key.revoked_at.map(timestamp),
+    }
+}

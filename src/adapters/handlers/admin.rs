@@ -1,0 +1,125 @@
+//! `AdminService`.
+
+use tonic::{Request, Response, Status};
+
+use super::{Api, given, page_size, timestamp};
+use crate::accounts;
+use crate::spec::error::ApiError;
+use crate::spec::v1::admin_service_server::AdminService;
+use crate::spec::v1::{
+    Account, Balance, CreateAccountRequest, GrantCreditsRequest, ListAccountsRequest,
+    ListAccountsResponse, ListPlansRequest, ListPlansResponse, Plan, SetPlanRequest,
+};
+
+/// Accounts in a page when the request does not say.
+const PAGE_DEFAULT: u32 = 50;
+
+/// The plan of an account that is made without one.
+const PLAN_DEFAULT: &str = "free";
+
+#[tonic::async_trait]
+impl AdminService for Api {
+    async fn create_account(
+        &self,
+        request: Request<CreateAccountRequest>,
+    ) -> Result<Response<Account>, Status> {
+        let asked = request.into_inner();
+        let plan = given(asked.plan).unwrap_or_else(|| PLAN_DEFAULT.to_owned());
+        let account = self
+            .accounts
+            .create(&asked.name, &plan)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(account_message(account)))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<ListAccountsRequest>,
+    ) -> Result<Response<ListAccountsResponse>, Status> {
+        let asked = request.into_inner();
+        let limit = page_size(asked.page_size, PAGE_DEFAULT);
+        let after = given(asked.page_token);
+        let accounts = self
+            .accounts
+            .list(after.as_deref(), limit)
+            .await
+            .map_err(ApiError::from)?;
+        let full = u32::try_from(accounts.len()).is_ok_and(|count| count == limit);
+        let next = accounts
+            .last()
+            .filter(|_| full)
+            .map(|account| account.name.clone());
+        Ok(Response::new(ListAccountsResponse {
+            accounts: accounts.into_iter().map(account_message).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn set_plan(
+        &self,
+        request: Request<SetPlanRequest>,
+    ) -> Result<Response<Account>, Status> {
+        let asked = request.into_inner();
+        let account = self
+            .accounts
+            .set_plan(&asked.account, &asked.plan)
+            .await
+            .map_err(ApiError::from)?;
+        self.gate.forget();
+        Ok(Response::new(account_message(account)))
+    }
+
+    async fn list_plans(
+        &self,
+        _: Request<ListPlansRequest>,
+    ) -> Result<Response<ListPlansResponse>, Status> {
+        let plans = self.accounts.plans().await.map_err(ApiError::from)?;
+        Ok(Response::new(ListPlansResponse {
+            plans: plans.into_iter().map(plan_message).collect(),
+        }))
+    }
+
+    async fn grant_credits(
+        &self,
+        request: Request<GrantCreditsRequest>,
+    ) -> Result<Response<Balance>, Status> {
+        let asked = request.into_inner();
+        let account = self
+            .accounts
+            .by_name(&asked.account)
+            .await
+            .map_err(ApiError::from)?;
+        let balance = self
+            .ledger
+            .grant(account.id, asked.credits, &asked.note)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(Balance {
+            account: account.name,
+            plan: account.plan,
+            available: balance.available,
+            held: balance.held,
+        }))
+    }
+}
+
+fn account_message(account: accounts::Account) -> Account {
+    Account {
+        id: account.id.to_string(),
+        name: account.name,
+        plan: account.plan,
+        created_at: Some(timestamp(account.created_at)),
+    }
+}
+
+fn plan_message(plan: accounts::Plan) -> Plan {
+    let number = |value: std::num::NonZeroU32| super::int32(value.get());
+    Plan {
+        name: plan.name,
+        submits_per_minute: number(plan.submits_per_minute),
+        reads_per_minute: number(plan.reads_per_minute),
+        concurrent_tasks: number(plan.concurrent_tasks),
+        free_tier_included: plan.free_tier_included,
+    }
+}

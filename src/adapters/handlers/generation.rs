@@ -1,0 +1,370 @@
+//! `GenerationService`.
+
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{Api, IDEMPOTENCY_KEY, caller, given, int32, invalid, page_size, timestamp};
+use crate::assets::{Assets, INPUT_BYTES_MAX, data_uri};
+use crate::catalog::MediaType;
+use crate::gate::Caller;
+use crate::generation::{self, Scene};
+use crate::spec::error::ApiError;
+use crate::spec::v1::generation_service_server::GenerationService;
+use crate::spec::v1::{
+    Adjustment, CancelTaskRequest, GenerateImageRequest, GenerateRequest, GenerateVideoRequest,
+    GetTaskStatusRequest, ListTasksRequest, ListTasksResponse, MediaType as MediaTypeMessage,
+    Output, QuoteResponse, Task, TaskCredits, TaskError, WatchTaskRequest, task,
+};
+
+/// Tasks in a page when the request does not say.
+const PAGE_DEFAULT: u32 = 20;
+
+#[tonic::async_trait]
+impl GenerationService for Api {
+    async fn generate_image(
+        &self,
+        request: Request<GenerateImageRequest>,
+    ) -> Result<Response<Task>, Status> {
+        let (caller, key) = (caller(&request)?, header_key(request.metadata()));
+        let asked = request.into_inner();
+        let key = key.or(given(asked.idempotency_key));
+        let request = generation::Request {
+            model: asked.model,
+            prompt: asked.prompt,
+            resolution: given(asked.resolution),
+            aspect_ratio: given(asked.aspect_ratio),
+            count: asked.count.and_then(|count| count.try_into().ok()),
+            seed: asked.seed.and_then(|seed| seed.try_into().ok()),
+            reference_images: pictures(asked.reference_images).await?,
+            provider: given(asked.provider),
+            expects: Some(MediaType::Image),
+            strict: asked.strict,
+            ..generation::Request::default()
+        };
+        self.submit(&caller, request, key).await
+    }
+
+    async fn generate_video(
+        &self,
+        request: Request<GenerateVideoRequest>,
+    ) -> Result<Response<Task>, Status> {
+        let (caller, key) = (caller(&request)?, header_key(request.metadata()));
+        let asked = request.into_inner();
+        let key = key.or(given(asked.idempotency_key));
+        let request = generation::Request {
+            model: asked.model,
+            prompt: asked.prompt,
+            resolution: given(asked.resolution),
+            aspect_ratio: given(asked.aspect_ratio),
+            duration: given(asked.duration),
+            audio: asked.audio,
+            seed: asked.seed.and_then(|seed| seed.try_into().ok()),
+            reference_images: pictures(asked.reference_images).await?,
+            provider: given(asked.provider),
+            expects: Some(MediaType::Video),
+            strict: asked.strict,
+            ..generation::Request::default()
+        };
+        self.submit(&caller, request, key).await
+    }
+
+    async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Task>, Status> {
+        let (caller, key) = (caller(&request)?, header_key(request.metadata()));
+        let mut asked = request.into_inner();
+        let key = key.or(given(std::mem::take(&mut asked.idempotency_key)));
+        self.submit(&caller, wish(asked).await?, key).await
+    }
+
+    async fn quote(
+        &self,
+        request: Request<GenerateRequest>,
+    ) -> Result<Response<QuoteResponse>, Status> {
+        let caller = caller(&request)?;
+        let wish = wish(request.into_inner()).await?;
+        let quote = self
+            .generation
+            .quote(&caller, &wish)
+            .await
+            .map_err(ApiError::from)?;
+        let fitted = quote.fitted;
+        let adjustments = fitted.adjustments.iter().map(generation::Adjustment::from);
+        Ok(Response::new(QuoteResponse {
+            model: quote.model,
+            media_type: media_message(quote.media).into(),
+            credits: quote.credits,
+            resolution: fitted.resolution,
+            aspect_ratio: fitted.aspect_ratio,
+            width: int32(fitted.width),
+            height: int32(fitted.height),
+            duration_seconds: fitted.duration_seconds.map(int32),
+            count: int32(fitted.count),
+            adjustments: adjustments.map(adjustment_message).collect(),
+            available: quote.available,
+        }))
+    }
+
+    async fn get_task_status(
+        &self,
+        request: Request<GetTaskStatusRequest>,
+    ) -> Result<Response<Task>, Status> {
+        let caller = caller(&request)?;
+        let id = task_id(&request.get_ref().task_id)?;
+        let task = self
+            .generation
+            .get(&caller, id)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(self.task_message(task)))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<ListTasksRequest>,
+    ) -> Result<Response<ListTasksResponse>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.get_ref();
+        let before = given(asked.page_token.clone())
+            .map(|token| Uuid::try_parse(&token))
+            .transpose()
+            .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
+        let limit = page_size(asked.page_size, PAGE_DEFAULT);
+        let page = self
+            .generation
+            .list(&caller, before, status_of(asked.status()), limit)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(ListTasksResponse {
+            tasks: page
+                .tasks
+                .into_iter()
+                .map(|task| self.task_message(task))
+                .collect(),
+            next_page_token: page.next.map(|id| id.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: Request<CancelTaskRequest>,
+    ) -> Result<Response<Task>, Status> {
+        let caller = caller(&request)?;
+        let id = task_id(&request.get_ref().task_id)?;
+        let task = self
+            .generation
+            .cancel(&caller, id)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(self.task_message(task)))
+    }
+
+    type WatchTaskStream = Pin<Box<dyn Stream<Item = Result<Task, Status>> + Send>>;
+
+    async fn watch_task(
+        &self,
+        request: Request<WatchTaskRequest>,
+    ) -> Result<Response<Self::WatchTaskStream>, Status> {
+        let caller = caller(&request)?;
+        let id = task_id(&request.get_ref().task_id)?;
+        let changes = self
+            .generation
+            .watch(&caller, id)
+            .await
+            .map_err(ApiError::from)?;
+        let assets = self.assets.clone();
+        let messages = changes.map(move |change| match change {
+            Ok(task) => Ok(task_message(task, &assets)),
+            Err(error) => Err(ApiError::from(error).into()),
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+impl Api {
+    async fn submit(
+        &self,
+        caller: &Caller,
+        request: generation::Request,
+        idempotency_key: Option<String>,
+    ) -> Result<Response<Task>, Status> {
+        let task = self
+            .generation
+            .submit(caller, request, idempotency_key.as_deref())
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(self.task_message(task)))
+    }
+
+    fn task_message(&self, task: generation::Task) -> Task {
+        task_message(task, &self.assets)
+    }
+}
+
+/// The idempotency key among the metadata; it goes before one in the message.
+fn header_key(metadata: &MetadataMap) -> Option<String> {
+    metadata
+        .get(IDEMPOTENCY_KEY)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| given(text.to_owned()))
+}
+
+/// A request for either media; what is in `options` counts where the outer field is not given.
+async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
+    let expects = match asked.media_type() {
+        MediaTypeMessage::Unspecified => None,
+        MediaTypeMessage::Image => Some(MediaType::Image),
+        MediaTypeMessage::Video => Some(MediaType::Video),
+    };
+    let options = asked.options.unwrap_or_default();
+    let images = if asked.reference_images.is_empty() {
+        options.reference_images
+    } else {
+        asked.reference_images
+    };
+    Ok(generation::Request {
+        model: asked.model,
+        prompt: asked.prompt,
+        resolution: given(asked.resolution).or(given(options.resolution)),
+        aspect_ratio: given(asked.aspect_ratio).or(given(options.aspect_ratio)),
+        duration: given(asked.duration).or(given(options.duration)),
+        count: asked
+            .count
+            .or(options.count)
+            .and_then(|count| count.try_into().ok()),
+        audio: asked.audio.or(options.audio),
+        seed: asked
+            .seed
+            .or(options.seed)
+            .and_then(|seed| seed.try_into().ok()),
+        reference_images: pictures(images).await?,
+        provider: given(asked.provider),
+        expects,
+        scene: Scene::parse(&asked.scene),
+        strict: asked.strict,
+    })
+}
+
+/// The bytes of data URIs. Decoding megabytes takes milliseconds: not on a thread that serves others.
+async fn pictures(uris: Vec<String>) -> Result<Vec<Bytes>, ApiError> {
+    if uris.is_empty() {
+        return Ok(Vec::new());
+    }
+    let decode = move || {
+        let bytes_max = usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX);
+        let decoded = uris.iter().enumerate().map(|(at, uri)| {
+            let refused = |error: data_uri::DataUriError| {
+                invalid(&format!("reference_images[{at}]"), error.to_string())
+            };
+            data_uri::decode(uri, bytes_max)
+                .map(Bytes::from)
+                .map_err(refused)
+        });
+        decoded.collect()
+    };
+    tokio::task::spawn_blocking(decode)
+        .await
+        .unwrap_or_else(|_| Err(invalid("reference_images", "could not be read")))
+}
+
+fn task_id(text: &str) -> Result<Uuid, ApiError> {
+    Uuid::try_parse(text).map_err(|_| invalid("taskId", "must be a UUID"))
+}
+
+fn status_of(status: task::Status) -> Option<generation::Status> {
+    match status {
+        task::Status::Unspecified => None,
+        task::Status::Pending => Some(generation::Status::Pending),
+        task::Status::Processing => Some(generation::Status::Processing),
+        task::Status::Success => Some(generation::Status::Success),
+        task::Status::Failed => Some(generation::Status::Failed),
+        task::Status::Canceled => Some(generation::Status::Canceled),
+    }
+}
+
+fn status_message(status: generation::Status) -> task::Status {
+    match status {
+        generation::Status::Pending => task::Status::Pending,
+        generation::Status::Processing => task::Status::Processing,
+        generation::Status::Success => task::Status::Success,
+        generation::Status::Failed => task::Status::Failed,
+        generation::Status::Canceled => task::Status::Canceled,
+    }
+}
+
+/// What a model makes, as messages say it.
+pub(super) fn media_message(media: MediaType) -> MediaTypeMessage {
+    match media {
+        MediaType::Image => MediaTypeMessage::Image,
+        MediaType::Video => MediaTypeMessage::Video,
+    }
+}
+
+fn task_message(task: generation::Task, assets: &Assets) -> Task {
+    let now = SystemTime::now();
+    Task {
+        task_id: task.id.to_string(),
+        status: status_message(task.status).into(),
+        progress: task.progress.into(),
+        model: task.model,
+        media_type: media_message(task.media).into(),
+        outputs: task
+            .outputs
+            .into_iter()
+            .map(|output| output_message(output, assets, now))
+            .collect(),
+        error: task.failure.map(|failure| TaskError {
+            reason: failure.reason.as_str().to_owned(),
+            retryable: failure.reason.is_retryable(),
+            message: failure.message,
+        }),
+        credits: Some(TaskCredits {
+            quoted: task.credits.quoted,
+            held: task.credits.held,
+            charged: task.credits.charged,
+        }),
+        adjustments: task
+            .adjustments
+            .into_iter()
+            .map(adjustment_message)
+            .collect(),
+        provider: task.provider,
+        test: task.test,
+        created_at: Some(timestamp(task.created_at)),
+        started_at: task.started_at.map(timestamp),
+        finished_at: task.finished_at.map(timestamp),
+    }
+}
+
+fn output_message(output: generation::Output, assets: &Assets, now: SystemTime) -> Output {
+    let links = output.links(assets, now);
+    Output {
+        url: links.url,
+        mime_type: output.mime_type,
+        width: int32(output.width),
+        height: int32(output.height),
+        duration_seconds: output.duration_seconds,
+        size_bytes: i64::try_from(output.size_bytes).unwrap_or(i64::MAX),
+        thumbnail_url: links.thumbnail_url.unwrap_or_default(),
+        expires_at: Some(timestamp(links.expires_at)),
+    }
+}
+
+fn adjustment_message(adjustment: generation::Adjustment) -> Adjustment {
+    let generation::Adjustment {
+        field,
+        asked,
+        used,
+        why,
+    } = adjustment;
+    Adjustment {
+        field,
+        asked,
+        used,
+        why,
+    }
+}

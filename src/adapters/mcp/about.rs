@@ -1,0 +1,111 @@
+//! What the server says of itself: `server/discover`, `initialize`, and the server card are made of
+//! the same constants.
+
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// The name among MCP servers.
+pub const NAME: &str = "piooy/piooy";
+
+/// The name for people.
+pub const TITLE: &str = "Piooy";
+
+/// What it is, in at most 100 characters.
+pub const DESCRIPTION: &str =
+    "Generate images and videos with many models through one key and one credit balance.";
+
+/// Where it came from.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The revisions that begin with `initialize`, newest first.
+pub const LEGACY_VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+
+/// The revisions without a handshake.
+pub const MODERN_VERSIONS: [&str; 1] = ["2026-07-28"];
+
+/// The revisions of Streamable HTTP, newest first.
+pub const VERSIONS: [&str; 4] = ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"];
+
+/// How to use the tools, for the model that will.
+const INSTRUCTIONS: &str = "Piooy makes images and videos. Call generate_image or generate_video: it answers at once with a \
+    taskId and holds the credits. Then call get_task_status with that taskId every few seconds until status is SUCCESS or \
+    FAILED, and show the person the links in outputs. Images take seconds, videos minutes. A FAILED task costs nothing; its \
+    error says whether trying again can help. If you repeat a generate call because you are unsure it arrived, send the same \
+    idempotency_key, so that it is made and charged once.";
+
+/// The server's name and version, in `_meta` of modern results.
+pub fn server_info() -> Value {
+    json!({"name": NAME, "title": TITLE, "version": VERSION})
+}
+
+/// What the server can do.
+fn capabilities() -> Value {
+    json!({"tools": {}})
+}
+
+static DISCOVER: LazyLock<Bytes> = LazyLock::new(|| {
+    let result = json!({
+        "resultType": "complete",
+        "supportedVersions": VERSIONS,
+        "capabilities": capabilities(),
+        "instructions": INSTRUCTIONS,
+        "ttlMs": 3_600_000,
+        "cacheScope": "public",
+        "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
+    });
+    Bytes::from(result.to_string())
+});
+
+/// The result of `server/discover`.
+pub fn discover() -> Bytes {
+    DISCOVER.clone()
+}
+
+/// The result of `initialize`: the version that was asked for, when it is one of those that have it,
+/// otherwise the newest of them.
+pub fn initialize(params: Option<&RawValue>) -> Bytes {
+    let params: Option<Value> = params.and_then(|params| serde_json::from_str(params.get()).ok());
+    let asked = params
+        .as_ref()
+        .and_then(|params| params["protocolVersion"].as_str());
+    let agreed = LEGACY_VERSIONS
+        .into_iter()
+        .find(|version| Some(*version) == asked)
+        .unwrap_or(LEGACY_VERSIONS[0]);
+    let result = json!({
+        "protocolVersion": agreed,
+        "capabilities": capabilities(),
+        "serverInfo": server_info(),
+        "instructions": INSTRUCTIONS,
+    });
+    Bytes::from(result.to_string())
+}
+
+/// The server card (SEP-2127).
+pub fn server_card(public_url: &str) -> Value {
+    json!({
+        "$schema": "https://static.modelcontextprotocol.io/schemas/v1/server-card.schema.json",
+        "name": NAME,
+        "version": VERSION,
+        "title": TITLE,
+        "description": DESCRIPTION,
+        "websiteUrl": public_url,
+        "remotes": [{
+            "type": "streamable-http",
+            "url": format!("{public_url}{}", super::PATH),
+            "supportedProtocolVersions": VERSIONS,
+            "headers": [{
+                "name": "Authorization",
+                "isRequired": true,
+                "isSecret": true,
+                "value": "Bearer {api_key}",
+                "variables": {
+                    "api_key": {"description": "A Piooy API key", "isRequired": true, "isSecret": true},
+                },
+            }],
+        }],
+    })
+}

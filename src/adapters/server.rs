@@ -1,0 +1,104 @@
+//! One port for everything: HTTP/1.1 and HTTP/2 without TLS (a proxy in front speaks TLS).
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
+
+use super::entry::Peer;
+
+/// How long a client may take to send a request's headers.
+const HEADERS_MAX: Duration = Duration::from_secs(10);
+
+/// Requests that one HTTP/2 connection may have open at once.
+const STREAMS_MAX: u32 = 1_000;
+
+/// How often an idle HTTP/2 connection is asked whether it is alive.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// How long open requests may go on once the server stops. Long enough for any answer; streams of
+/// events are cut, and their clients come back to another replica.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait after the listener failed, for example for want of file descriptors.
+const LISTENER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener` until `stop` comes true, then lets open requests end.
+pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .adaptive_window(true);
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let connection = connection(&builder, stream, Peer(address.ip()), router.clone());
+                let watched = connections.watch(connection);
+                tokio::spawn(async move {
+                    if let Err(error) = watched.await {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(LISTENER_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_MAX, connections.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::info!("some connections were still open and are cut");
+    }
+}
+
+fn connection(
+    builder: &Builder<TokioExecutor>,
+    stream: TcpStream,
+    peer: Peer,
+    router: Router,
+) -> hyper_util::server::conn::auto::Connection<
+    'static,
+    TokioIo<TcpStream>,
+    impl hyper::service::Service<
+        hyper::Request<Incoming>,
+        Response = axum::response::Response,
+        Error = Infallible,
+        Future: Send,
+    > + use<>,
+    TokioExecutor,
+> {
+    // Answers are small and often alone on their connection: waiting to fill packets only costs time.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request.map(Body::new))
+    });
+    builder
+        .serve_connection(TokioIo::new(stream), service)
+        .into_owned()
+}

@@ -1,0 +1,253 @@
+//! Administration, straight on the database: it works whether or not a server runs. A running server
+//! follows within a second.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use super::Failure;
+use super::database::Database;
+use crate::accounts::{self, NewKey, Scope, Scopes};
+use crate::generation;
+use crate::ledger::{Balance, Ledger};
+use crate::settings::Settings;
+
+/// `piooy accounts …`
+#[derive(Subcommand)]
+pub enum Accounts {
+    /// Make an account.
+    Create {
+        /// Its name: 1 to 64 of a-z, 0-9, dot, hyphen and underscore.
+        name: String,
+        /// Its plan.
+        #[arg(long, default_value = "free")]
+        plan: String,
+    },
+    /// List all accounts.
+    List,
+    /// Put an account on another plan.
+    Plan {
+        /// The account.
+        name: String,
+        /// The plan.
+        plan: String,
+    },
+}
+
+/// `piooy keys …`
+#[derive(Subcommand)]
+pub enum Keys {
+    /// Make a key and print it, alone, on stdout. It is shown this once.
+    Create(CreateKey),
+    /// List the keys of an account.
+    List {
+        /// The account.
+        #[arg(long)]
+        account: String,
+    },
+    /// Make a key useless, for good.
+    Revoke {
+        /// The account.
+        #[arg(long)]
+        account: String,
+        /// The id of the key, from the list.
+        id: Uuid,
+    },
+}
+
+/// `piooy keys create …`
+#[derive(Args)]
+pub struct CreateKey {
+    /// The account.
+    #[arg(long)]
+    account: String,
+    /// A name to know it by.
+    #[arg(long, default_value = "command line")]
+    name: String,
+    /// A test key runs only the sandbox and moves no credits.
+    #[arg(long)]
+    test: bool,
+    /// What it may do: generate, read, keys, admin.
+    #[arg(long, value_delimiter = ',', value_parser = Scope::from_str, default_value = "generate,read")]
+    scopes: Vec<Scope>,
+    /// For how long it works, such as 30d; forever when left out.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    expires_in: Option<Duration>,
+}
+
+/// `piooy credits …`
+#[derive(Subcommand)]
+pub enum Credits {
+    /// Give an account credits.
+    Grant {
+        /// The account.
+        account: String,
+        /// How many.
+        credits: i64,
+        /// Why; kept in the statement.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Print what an account has.
+    Balance {
+        /// The account.
+        account: String,
+    },
+}
+
+/// `piooy ledger …`
+#[derive(Subcommand)]
+pub enum Books {
+    /// Walk every movement again and compare with balances and tasks; fails when anything differs.
+    Verify,
+}
+
+/// Runs `piooy accounts …`.
+pub async fn accounts(command: Accounts, settings: &Settings) -> Result<ExitCode, Failure> {
+    with_accounts(settings, async |accounts, _| {
+        match command {
+            Accounts::Create { name, plan } => {
+                let account = accounts.create(&name, &plan).await?;
+                println!("{}  {}  {}", account.id, account.name, account.plan);
+            }
+            Accounts::List => {
+                let mut after = None;
+                loop {
+                    let page = accounts.list(after.as_deref(), accounts::PAGE_MAX).await?;
+                    let Some(last) = page.last() else { break };
+                    after = Some(last.name.clone());
+                    for account in &page {
+                        println!("{}  {}  {}", account.id, account.name, account.plan);
+                    }
+                }
+            }
+            Accounts::Plan { name, plan } => {
+                let account = accounts.set_plan(&name, &plan).await?;
+                println!("{}  {}  {}", account.id, account.name, account.plan);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+/// Runs `piooy keys …`.
+pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failure> {
+    with_accounts(settings, async |accounts, _| {
+        match command {
+            Keys::Create(create) => {
+                let account = accounts.by_name(&create.account).await?;
+                let scopes = create
+                    .scopes
+                    .iter()
+                    .fold(Scopes::NONE, |scopes, scope| scopes.with(*scope));
+                let expires_at = create.expires_in.map(|life| SystemTime::now() + life);
+                let new = NewKey {
+                    name: create.name,
+                    test: create.test,
+                    scopes,
+                    expires_at,
+                };
+                let (secret, _) = accounts.create_key(account.id, new).await?;
+                println!("{}", secret.expose());
+            }
+            Keys::List { account } => {
+                let account = accounts.by_name(&account).await?;
+                for key in accounts.list_keys(account.id).await? {
+                    println!("{}", key_line(&key));
+                }
+            }
+            Keys::Revoke { account, id } => {
+                let account = accounts.by_name(&account).await?;
+                println!("{}", key_line(&accounts.revoke_key(account.id, id).await?));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+fn key_line(key: &accounts::ApiKey) -> String {
+    let scopes: Vec<&str> = key.scopes.iter().map(Scope::name).collect();
+    let now = SystemTime::now();
+    let state = match (key.revoked_at, key.expires_at) {
+        (Some(_), _) => "revoked",
+        (None, Some(end)) if end <= now => "expired",
+        _ => "active",
+    };
+    format!(
+        "{}  {}…  {state}  {}  {}",
+        key.id,
+        key.prefix,
+        scopes.join(","),
+        key.name
+    )
+}
+
+/// Runs `piooy credits …`.
+pub async fn credits(command: Credits, settings: &Settings) -> Result<ExitCode, Failure> {
+    with_accounts(settings, async |accounts, ledger| {
+        let balance = match command {
+            Credits::Grant {
+                account,
+                credits,
+                note,
+            } => {
+                let account = accounts.by_name(&account).await?;
+                ledger.grant(account.id, credits, &note).await?
+            }
+            Credits::Balance { account } => {
+                ledger.balance(accounts.by_name(&account).await?.id).await?
+            }
+        };
+        let Balance { available, held } = balance;
+        println!("{available} available, {held} held");
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+/// Runs `piooy ledger …`.
+pub async fn books(command: Books, settings: &Settings) -> Result<ExitCode, Failure> {
+    let Books::Verify = command;
+    let database = Database::visit(settings).await?;
+    let found = verify(&database).await;
+    database.close().await;
+    found
+}
+
+async fn verify(database: &Database) -> Result<ExitCode, Failure> {
+    let found = generation::verify(&database.store).await?;
+    println!("{} accounts, {} movements", found.accounts, found.entries);
+    let differences = found.differences;
+    for difference in &differences {
+        let task = difference
+            .task_id
+            .map_or_else(|| "-".to_owned(), |id| id.to_string());
+        println!(
+            "account {}  task {task}  {}",
+            difference.account_id, difference.found
+        );
+    }
+    if differences.is_empty() {
+        println!("The books are right.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} differences.", differences.len());
+    Ok(ExitCode::FAILURE)
+}
+
+/// Opens the database for one command and closes it whatever comes of it.
+async fn with_accounts(
+    settings: &Settings,
+    command: impl AsyncFnOnce(accounts::Accounts, Ledger) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let database = Database::visit(settings).await?;
+    let store = database.store.clone();
+    let done = command(accounts::Accounts::new(store.clone()), Ledger::new(store)).await;
+    database.close().await;
+    done
+}

@@ -1,0 +1,243 @@
+//! `piooy serve`: wires the rooms together, serves until it is told to stop, and stops in order.
+//!
+//! Start: listen (so that a taken port is told before anything else happens), database, first start,
+//! worker, faces. Stop: faces first, so that nothing new comes in; then the worker lets go of its
+//! tasks, which the next start goes on with; the private PostgreSQL last.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use super::database::Database;
+use crate::accounts::{Accounts, FirstKeys, secrets};
+use crate::adapters::handlers::Api;
+use crate::adapters::{self, Options, Parts, server};
+use crate::assets::Assets;
+use crate::catalog::Catalog;
+use crate::gate::{Gate, JwtSettings, KeySetOrigin};
+use crate::generation::{self, Generation};
+use crate::ledger::Ledger;
+use crate::providers::{Providers, Sandbox};
+use crate::settings::{JwksSource, SandboxForLive, Settings};
+use crate::spec;
+use crate::spec::method::Registry;
+
+/// The credits of the account that a first start makes.
+const FIRST_CREDITS: i64 = 1_000;
+
+/// The note that those credits have in the statement.
+const FIRST_NOTE: &str = "first start";
+
+/// The name of the secret that signs links to results.
+const LINK_SECRET: &str = "asset-links";
+
+/// A server that runs.
+pub struct Running {
+    database: Database,
+    generation: Arc<Generation>,
+    stop: CancellationToken,
+    faces: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends it in order.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if self.faces.await.is_err() {
+            tracing::error!("the faces ended in a panic");
+        }
+        self.generation.stop().await;
+        drop(self.generation);
+        self.database.close().await;
+    }
+}
+
+/// Serves until a signal says stop.
+pub async fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        format!(
+            "cannot listen on {}: {error}; PIOOY_LISTEN chooses another place",
+            settings.listen
+        )
+    })?;
+    // A signal during the start ends it: whatever was begun is undone as it is dropped.
+    let running = tokio::select! {
+        running = start(&settings, listener, &|keys| tell_keys(keys)) => running?,
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    tell_place(&settings, begun);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    println!("Stopping…");
+    running.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts everything on a listener that is open already.
+///
+/// # Errors
+/// What keeps the server from running.
+pub async fn start(
+    settings: &Settings,
+    listener: TcpListener,
+    show: &(impl Fn(&FirstKeys) + Sync),
+) -> Result<Running, Failure> {
+    let catalog = Arc::new(catalog(settings)?);
+    let database = Database::own(settings).await?;
+    match assemble(settings, &database, catalog, show).await {
+        Ok((router, generation)) => {
+            let stop = CancellationToken::new();
+            let faces = tokio::spawn(server::serve(
+                listener,
+                router,
+                stop.clone().cancelled_owned(),
+            ));
+            Ok(Running {
+                database,
+                generation,
+                stop,
+                faces,
+            })
+        }
+        Err(error) => {
+            database.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// The rooms, put together.
+async fn assemble(
+    settings: &Settings,
+    database: &Database,
+    catalog: Arc<Catalog>,
+    show: &(impl Fn(&FirstKeys) + Sync),
+) -> Result<(axum::Router, Arc<Generation>), Failure> {
+    let store = database.store.clone();
+    let (accounts, ledger) = (Accounts::new(store.clone()), Ledger::new(store.clone()));
+    if let Some(dev) = accounts.first_start(show).await? {
+        ledger.open(dev.id, FIRST_CREDITS, FIRST_NOTE).await?;
+    }
+    let secret = secrets::get_or_create(&store, LINK_SECRET, 32).await?;
+    let secret = secret
+        .try_into()
+        .map_err(|_| "the secret that signs links has a wrong length")?;
+    let assets = Assets::local(
+        &settings.data_dir.join("assets"),
+        secret,
+        &settings.public_url,
+    )
+    .map_err(|error| {
+        format!(
+            "cannot keep results in {}: {error}",
+            settings.data_dir.display()
+        )
+    })?;
+    let gate = Arc::new(Gate::new(accounts.clone(), tokens(settings)?)?);
+    let parts = generation::Parts {
+        store: store.clone(),
+        ledger: ledger.clone(),
+        catalog: catalog.clone(),
+        providers: Providers::new(Arc::new(Sandbox::default())),
+        assets: assets.clone(),
+    };
+    let bounds = generation::Settings {
+        sandbox_for_live: match settings.sandbox_for_live {
+            SandboxForLive::Auto => database.is_private(),
+            SandboxForLive::Yes => true,
+            SandboxForLive::No => false,
+        },
+        lease: settings.lease,
+        lifetime_max: settings.task_deadline,
+        ..generation::Settings::default()
+    };
+    let generation = Arc::new(Generation::start(parts, bounds).await?);
+    let api = Api {
+        accounts,
+        assets: assets.clone(),
+        catalog,
+        gate: gate.clone(),
+        generation: generation.clone(),
+        ledger,
+    };
+    let mut registry = Registry::new(settings.body_bytes_max);
+    spec::v1::register(api, &mut registry);
+    let options = Options {
+        public_url: settings.public_url.clone(),
+        body_bytes_max: settings.body_bytes_max,
+        trusted_proxy: settings.trusted_proxy,
+        allowed_hosts: settings.allowed_hosts.clone(),
+        allowed_origins: settings.allowed_origins.clone(),
+    };
+    let router = adapters::router(
+        registry,
+        Parts {
+            gate,
+            assets,
+            store,
+            options,
+        },
+    )?;
+    Ok((router, generation))
+}
+
+fn catalog(settings: &Settings) -> Result<Catalog, Failure> {
+    let Some(path) = &settings.catalog_file else {
+        return Ok(Catalog::builtin());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Catalog::load(&text).map_err(|error| format!("{}:\n{error}", path.display()).into())
+}
+
+fn tokens(settings: &Settings) -> Result<Option<JwtSettings>, Failure> {
+    let Some(jwt) = &settings.jwt else {
+        return Ok(None);
+    };
+    let jwks = match &jwt.jwks {
+        JwksSource::File(path) => KeySetOrigin::File(path.clone()),
+        JwksSource::Url(url) => KeySetOrigin::Url(url.parse()?),
+    };
+    Ok(Some(JwtSettings {
+        jwks,
+        issuer: jwt.issuer.clone(),
+        audience: jwt.audience.clone(),
+    }))
+}
+
+fn tell_keys(keys: &FirstKeys) {
+    println!(
+        "First start: the account dev has {FIRST_CREDITS} credits and two keys. They are shown this once."
+    );
+    println!();
+    println!(
+        "  test key  {}   runs the sandbox, moves no credits",
+        keys.test.expose()
+    );
+    println!("  live key  {}   spends the credits", keys.live.expose());
+    println!();
+}
+
+fn tell_place(settings: &Settings, begun: Instant) {
+    let url = &settings.public_url;
+    println!(
+        "Piooy listens on {url} (started in {} ms)",
+        begun.elapsed().as_millis()
+    );
+    println!("  MCP   {url}/api/mcp/mcp");
+    println!("  REST  {url}/api/v1   described at {url}/openapi.json");
+    println!("  gRPC  {}   (no TLS)", settings.listen);
+}
