@@ -42,15 +42,19 @@ const VERIFY_TASKS: &str = include_str!("ledger/sql/verify_tasks.sql");
 /// Why the ledger did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
+    /// The grant was of 0 credits or fewer.
     #[error("a grant is of 1 credit or more")]
     GrantNotPositive,
+    /// The note is longer than [`NOTE_CHARACTERS_MAX`].
     #[error("a note has at most {NOTE_CHARACTERS_MAX} characters")]
     NoteTooLong,
+    /// With the grant, what is available and what is held would come to 2⁶³ or more. Nothing was granted.
     #[error(
         "the account's credits would exceed {}, the most an account can have",
         i64::MAX
     )]
     BalanceTooLarge,
+    /// The journal could not be read or written.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -145,15 +149,19 @@ impl Kind {
 pub struct Entry {
     /// Its number in the account's chain, from 1.
     pub sequence: i64,
+    /// What it is for, which names both ledger accounts.
     pub kind: Kind,
     /// Credits moved; may be 0.
     pub amount: i64,
+    /// Credits free to be spent after it; never negative.
     pub available: i64,
+    /// Credits set aside after it; never negative.
     pub held: i64,
     /// The task it is for; grants have none.
     pub task_id: Option<Uuid>,
     /// Why credits were granted; often empty.
     pub note: String,
+    /// When it was written, by the database's clock.
     pub at: SystemTime,
 }
 
@@ -200,7 +208,9 @@ pub struct Verification {
 /// Something in the journal that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
+    /// The account it was found at.
     pub account_id: Uuid,
+    /// The task it concerns; absent where the entry at fault is a grant.
     pub task_id: Option<Uuid>,
     /// What is there, in English.
     pub found: String,
@@ -224,6 +234,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The ledger in `store`, whose schema has to be up to date before the first call.
     pub fn new(store: Store) -> Self {
         Self { store }
     }

@@ -70,16 +70,24 @@ impl Default for StoreOptions {
 /// keeps the details for logs.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The address cannot be read as a URL or as `key=value` pairs; nothing was tried.
     #[error("the database address is not a valid PostgreSQL URL")]
     Url(#[source] tokio_postgres::Error),
+    /// The address asks for TLS, and the platform's trust store cannot be used.
     #[error("TLS to the database could not be prepared")]
     Tls(#[source] rustls::Error),
+    /// No connection could be made, or the one in use broke: the host, the credentials or the database name is wrong,
+    /// or the server is starting or stopping.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// No connection came free within [`CONNECTION_WAIT_MAX`], the server takes no more of them, or a statement ran out
+    /// of time or found a lock taken.
     #[error("the database is busy; try again shortly")]
     Busy,
+    /// Any other error of a statement, such as a broken constraint (see [`StoreError::constraint`]).
     #[error("the database could not carry out the operation")]
     Database(#[source] tokio_postgres::Error),
+    /// A migration failed, or one that was applied is not among those of this build or differs from it.
     #[error("the database schema could not be brought up to date")]
     Migration(#[source] Box<refinery::Error>),
 }

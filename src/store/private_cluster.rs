@@ -98,44 +98,91 @@ pub struct ClusterOptions {
 /// and are not for callers of the API.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
+    /// There is no cluster yet, and no installed version that is new enough to make one.
     #[error("PostgreSQL 15 or newer was not found; install it ({install}) or set DATABASE_URL")]
-    ProgramsMissing { install: &'static str },
+    ProgramsMissing {
+        /// The shell command that installs PostgreSQL on this platform.
+        install: &'static str,
+    },
+    /// The cluster exists, and the one major version that can run it, the one that made it, is not installed.
     #[error(
         "{} was made by PostgreSQL {version}, whose programs were not found; \
          install that version or set DATABASE_URL",
         directory.display()
     )]
-    VersionMissing { directory: PathBuf, version: u32 },
+    VersionMissing {
+        /// PostgreSQL's data directory.
+        directory: PathBuf,
+        /// The major version that made it.
+        version: u32,
+    },
+    /// We are root, and `/etc/passwd` has neither `postgres` nor `nobody` to run the server as.
     #[error(
         "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as; \
          set DATABASE_URL"
     )]
     AccountMissing,
+    /// We are root, and the user that is to run the server has no way into the cluster's directory.
     #[error(
         "PostgreSQL does not run as root, and the user {account} may not enter {}; \
          set PIOOY_DATA_DIR to a directory that every user may enter (such as /var/lib/piooy), \
          or set DATABASE_URL",
         directory.display()
     )]
-    Unreachable { account: String, directory: PathBuf },
+    Unreachable {
+        /// The user that the server would run as.
+        account: String,
+        /// The first directory on the way that is closed to that user.
+        directory: PathBuf,
+    },
+    /// [`PrivateCluster::own`] waited, and another process still owns the server.
     #[error("another server already runs on {}", directory.display())]
-    InUse { directory: PathBuf },
+    InUse {
+        /// The cluster's directory.
+        directory: PathBuf,
+    },
+    /// Another process holds the locks, but its server came neither up nor down in the time allowed.
     #[error("the database server of another process on {} does not answer", directory.display())]
-    Unresponsive { directory: PathBuf },
+    Unresponsive {
+        /// The cluster's directory.
+        directory: PathBuf,
+    },
+    /// Others could enter where the socket is to be, and with it the database as its superuser.
     #[error("{} belongs to someone else or is open to others; remove it", directory.display())]
-    SocketDirectoryUnsafe { directory: PathBuf },
+    SocketDirectoryUnsafe {
+        /// The directory of the socket, which may be among the temporary files.
+        directory: PathBuf,
+    },
+    /// `initdb` failed.
     #[error("the database cluster could not be made: {output}")]
-    Initialise { output: String },
+    Initialise {
+        /// What it wrote to standard error.
+        output: String,
+    },
+    /// The server ended, or did not accept work in the time a recovery may take.
     #[error("PostgreSQL did not start: {log}")]
-    Start { log: String },
+    Start {
+        /// What its log says of this start: the last two KiB at most.
+        log: String,
+    },
+    /// A file or directory of the cluster could not be used.
     #[error("cannot {action} {}", path.display())]
     Files {
+        /// What was tried, in words that follow "cannot".
         action: &'static str,
+        /// What it was tried on.
         path: PathBuf,
+        /// Why it failed.
         source: io::Error,
     },
+    /// A program could not be started at all.
     #[error("cannot run {}", program.display())]
-    Run { program: PathBuf, source: io::Error },
+    Run {
+        /// The program's path.
+        program: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
 }
 
 /// Names the failed action and path of an [`io::Error`].
