@@ -1,12 +1,10 @@
 //! Generations: from a request to stored files, and from a price to a charge.
 //!
 //! ```text
-//! submit ─▶ fit, price, route ─▶ submit_tasks: hold and row, one commit
-//!                                     │ leased at birth by this node
-//!                                     ▼
-//!           node dies ◀───────────── run ─▶ finish_tasks: end and money, one commit
-//!               └── its lease ends ──▶ ▲
-//!                                      └── run by the node that takes over
+//! submit ─▶ fit, price, route ─▶ submit_tasks ─▶ run ─▶ finish_tasks
+//!                                hold and row,    ▲     end and money,
+//!                                one commit       │     one commit
+//!         a node dies ─▶ its lease ends ─▶ another takes over
 //! ```
 //!
 //! - A task is a row from the moment its credits are held. This process keeps what is newest about
