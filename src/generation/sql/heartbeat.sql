@@ -5,6 +5,6 @@ WITH renewed AS (
     VALUES ($1, now() + $2 * interval '1 millisecond')
     ON CONFLICT (id) DO UPDATE SET leased_until = excluded.leased_until
 )
-SELECT account_id, id, cancel_requested
+SELECT id, cancel_requested
 FROM tasks
 WHERE node_id = $1 AND finished_at IS NULL

@@ -2,10 +2,10 @@
 -- them; the idempotency keys that lead to them. The money itself moves in the ledger, inside the
 -- two functions at the end, and nowhere else.
 --
--- Lock order, for everything here that locks more than one row: accounts first (ledger_lock, in id
--- order), then tasks. Statements that take several task rows without their accounts skip the locked
--- ones, so they never wait while they hold a lock. No foreign keys: on hot tables they cost more
--- than the rest; generation::verify audits what they would promise.
+-- Lock order, for everything here that locks more than one row: accounts first, by one call of
+-- ledger_lock, then tasks. Statements that take several task rows without their accounts skip the
+-- locked ones, so they never wait while they hold a lock. No foreign keys: on hot tables they cost
+-- more than the rest; generation::verify audits what they would promise.
 
 -- One row per running server process. Its lease covers every task that names it, so renewing is one
 -- small write however many tasks the node has.
