@@ -1,15 +1,19 @@
 //! The accounts' money: a journal of every movement, append only, from which all balances follow.
 //!
-//! Each entry moves an amount between two ledger accounts (its [`Kind`] names both) and repeats the account's balances after it, so the
-//! last entry is the balance and nothing is ever updated. The shape, its lock order and the functions that write it are in
+//! Each entry moves an amount between two ledger accounts (its [`Kind`] names both) and repeats the
+//! account's balances after it, so the last entry is the balance and nothing is ever updated. The
+//! shape, its lock order and the functions that write it are in
 //! `src/store/migrations/V2__ledger.sql`.
 //!
-//! - Whoever submits or settles tasks does so in statements of its own, which call `ledger_lock`, `ledger_hold` and `ledger_settle` in
-//!   the transaction that writes the tasks: money and task move together or not at all.
-//! - This room does the rest: grants, balances, histories, and the proof that the journal is sound ([`Ledger::verify`]).
+//! - Whoever submits or settles tasks does so in statements of its own, which call `ledger_lock`,
+//!   `ledger_hold` and `ledger_settle` in the transaction that writes the tasks: money and task
+//!   move together or not at all.
+//! - This room does the rest: grants, balances, histories, and the proof that the journal is sound
+//!   ([`Ledger::verify`]).
 //!
-//! **Bounds.** A page of a history has at most [`ENTRIES_MAX`] entries, a note [`NOTE_CHARACTERS_MAX`] characters; a verification
-//! reports at most [`DIFFERENCES_MAX`] differences of each sort. An account's credits stay below 2⁶³.
+//! **Bounds.** A page of a history has at most [`ENTRIES_MAX`] entries, a note
+//! [`NOTE_CHARACTERS_MAX`] characters; a verification reports at most [`DIFFERENCES_MAX`]
+//! differences of each sort. An account's credits stay below 2⁶³.
 
 use std::time::SystemTime;
 
@@ -235,7 +239,8 @@ impl Ledger {
         Self { store }
     }
 
-    /// Gives `credits` to `account`, which need not have any entry yet. Returns its balance with them.
+    /// Gives `credits` to `account`, which need not have any entry yet. Returns its balance with
+    /// them.
     pub async fn grant(
         &self,
         account: Uuid,
@@ -285,8 +290,8 @@ impl Ledger {
         })
     }
 
-    /// The entries of `account`, newest first: those before the entry numbered `before` if that is given, at most `limit` and never
-    /// more than [`ENTRIES_MAX`].
+    /// The entries of `account`, newest first: those before the entry numbered `before` if that is
+    /// given, at most `limit` and never more than [`ENTRIES_MAX`].
     pub async fn entries(
         &self,
         account: Uuid,
@@ -314,8 +319,9 @@ impl Ledger {
         Self::verify_within(&transaction).await
     }
 
-    /// The same within a read-only transaction of the caller's at REPEATABLE READ, for checks beside these that must see the same moment.
-    /// Lifts its time limit for statements: a walk takes seconds for each ten million entries.
+    /// The same within a read-only transaction of the caller's at REPEATABLE READ, for checks
+    /// beside these that must see the same moment. Lifts its time limit for statements: a walk
+    /// takes seconds for each ten million entries.
     pub async fn verify_within(transaction: &Transaction<'_>) -> Result<Verification, LedgerError> {
         transaction
             .batch_execute("SET LOCAL statement_timeout = '1h'")
