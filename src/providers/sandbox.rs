@@ -295,18 +295,16 @@ fn scene(job: &Job, prompt: &str, index: u32) -> Scene {
         height: job.height,
         resolution: job.resolution.clone(),
         aspect_ratio: job.aspect_ratio.clone(),
-        seed: job.seed.map_or_else(|| seed_of(prompt), u64::from),
+        seed: job.seed.unwrap_or_else(|| seed_of(prompt)).into(),
         index,
         references: job.references.iter().map(|bytes| bytes.to_vec()).collect(),
     }
 }
 
-/// A seed that a prompt always gives.
-fn seed_of(prompt: &str) -> u64 {
+/// A seed that a prompt always gives; one that a caller can ask for, since the picture shows it.
+fn seed_of(prompt: &str) -> u32 {
     let digest: [u8; 32] = Sha256::digest(prompt).into();
-    digest[..8]
-        .iter()
-        .fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
 fn id_of(job: &Job) -> String {

@@ -130,7 +130,7 @@ fn step(spec: &Spec, method: &MethodDescriptor, index: usize) -> Result<String, 
          registry.{kind}(&METHODS[{index}], move |request: ::tonic::Request<{input}>| {{\n          \
          let service = service.clone();\n          \
          async move {{ {service}::{name}(service.as_ref(), request).await }}\n      }}); }}\n",
-        service = service_trait(&method.parent_service()),
+        service = service_trait(method.parent_service()),
         name = snake(method.name()),
     ))
 }
