@@ -16,13 +16,16 @@ mod spec {
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), String> {
-    for place in [
+    // The migrations are here because the macro that embeds them cannot say so itself.
+    let places = [
         "proto",
         "tests/fixtures",
         "src/spec/emit.rs",
         "src/spec/emit",
         "src/spec/reason.rs",
-    ] {
+        "src/store/migrations",
+    ];
+    for place in places {
         println!("cargo::rerun-if-changed={place}");
     }
     let out = PathBuf::from(

@@ -58,6 +58,7 @@ pub enum LookupError {
     /// No model has this name.
     #[error("there is no model \"{asked}\"{}", suggestion(near))]
     Unknown {
+        /// What was asked for, trimmed and cut to a length fit for an answer.
         asked: String,
         /// The slugs that look most like it, nearest first; at most five.
         near: Vec<String>,

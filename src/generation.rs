@@ -1,16 +1,19 @@
 //! Generations: from a request to stored files, and from a price to a charge.
 //!
 //! ```text
-//! submit ─▶ fit, price, route ─▶ submit_tasks (hold + row, one commit) ─▶ board ─▶ run ─▶ finish_tasks (end + money, one commit)
-//!                                      │ leased at birth by this node                ▲
-//!                                      └── node dies ─▶ lease ends ─▶ another node takes it over
+//! submit ─▶ fit, price, route ─▶ submit_tasks ─▶ run ─▶ finish_tasks
+//!                                hold and row,    ▲     end and money,
+//!                                one commit       │     one commit
+//!         a node dies ─▶ its lease ends ─▶ another takes over
 //! ```
 //!
-//! - A task is a row from the moment its credits are held. This process keeps what is newest about its own open tasks in memory
-//!   ([`board`]); the row decides.
-//! - Its money moves in two SQL functions alone, each in one statement with the row: held when the row appears, settled when it ends.
-//!   A row ends once, so money moves once, whoever else tries: overlapping polls, a sweep at the deadline, a node that was thought dead.
-//! - Every open task has a node, whose lease says whether it lives, and a deadline, which any node enforces.
+//! - A task is a row from the moment its credits are held. This process keeps what is newest about
+//!   its own open tasks in memory ([`board`]); the row decides.
+//! - Its money moves in two SQL functions alone, each in one statement with the row: held when the
+//!   row appears, settled when it ends. A row ends once, so money moves once, whoever else tries:
+//!   overlapping polls, a sweep at the deadline, a node that was thought dead.
+//! - Every open task has a node, whose lease says whether it lives, and a deadline, which any node
+//!   enforces.
 //! - Reading never writes.
 //!
 //! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
@@ -54,17 +57,25 @@ use prepare::prepare;
 use records::{Ending, Records};
 use worker::{Assignment, Worker};
 
+/// The most tasks in one page.
+pub const PAGE_MAX: u32 = 100;
+
 /// What the room works with.
 pub struct Parts {
+    /// Where tasks are kept.
     pub store: Store,
+    /// For balances.
     pub ledger: Ledger,
+    /// The models.
     pub catalog: Arc<Catalog>,
+    /// The upstreams.
     pub providers: Providers,
+    /// Where results and reference pictures are kept.
     pub assets: Assets,
 }
 
-/// The use cases, and the worker behind them. Dropping it stops the work where it stands, as a crash would; [`Generation::stop`] does
-/// it in order.
+/// The use cases, and the worker behind them. Dropping it stops the work where it stands, as a
+/// crash would; [`Generation::stop`] does it in order.
 pub struct Generation {
     core: Arc<Core>,
     worker: Worker,
@@ -74,7 +85,6 @@ pub struct Generation {
 struct Core {
     /// This process among all that serve the same database.
     node: Uuid,
-    store: Store,
     records: Records,
     ledger: Ledger,
     catalog: Arc<Catalog>,
@@ -95,6 +105,7 @@ struct Core {
 pub struct Quote {
     /// The model's slug.
     pub model: String,
+    /// What it makes.
     pub media: MediaType,
     /// The exact price for this account.
     pub credits: i64,
@@ -122,8 +133,7 @@ impl Generation {
         let (queue, assignments) = mpsc::unbounded_channel();
         let core = Arc::new(Core {
             node: Uuid::now_v7(),
-            records: Records::new(parts.store.clone()),
-            store: parts.store,
+            records: Records::new(parts.store),
             ledger: parts.ledger,
             catalog: parts.catalog,
             providers: parts.providers,
@@ -138,7 +148,8 @@ impl Generation {
         Ok(Self { core, worker })
     }
 
-    /// Stops working: lets go of every open task, so that the next process goes on with them at once. Use cases still answer.
+    /// Stops working: lets go of every open task, so that the next process goes on with them at
+    /// once. Use cases still answer.
     pub async fn stop(&self) {
         self.worker.stop().await;
     }
@@ -159,8 +170,9 @@ impl Generation {
         })
     }
 
-    /// Accepts a request: holds its price and answers with the task, which is durable by then. The same idempotency key with the same
-    /// request gives the task that it gave before, even when that has ended.
+    /// Accepts a request: holds its price and answers with the task, which is durable by then. The
+    /// same idempotency key with the same request gives the task that it gave before, even when
+    /// that has ended.
     ///
     /// # Errors
     /// [`SubmitError`]; nothing is held then and the key stays unused.
@@ -176,14 +188,16 @@ impl Generation {
     /// How a task stands: from memory when this process works on it, else by one look at its row.
     ///
     /// # Errors
-    /// [`TaskError::NotFound`] also for tasks of other accounts, and for live tasks when the key is a test key or the other way round.
+    /// [`TaskError::NotFound`] also for tasks of other accounts, and for live tasks when the key is
+    /// a test key or the other way round.
     pub async fn get(&self, caller: &Caller, id: Uuid) -> Result<Task, TaskError> {
         self.core
             .task(caller.account_id(), caller.is_test(), id)
             .await
     }
 
-    /// A page of the account's tasks, newest first: those older than `before`, of one status or of all.
+    /// A page of at most `limit`, and never more than [`PAGE_MAX`], of the account's tasks, newest
+    /// first: those older than `before`, of one status or of all.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -194,7 +208,7 @@ impl Generation {
         status: Option<Status>,
         limit: u32,
     ) -> Result<Page, TaskError> {
-        let one_more = limit.saturating_add(1);
+        let limit = limit.clamp(1, PAGE_MAX);
         let records = &self.core.records;
         let mut tasks = records
             .list(
@@ -202,7 +216,7 @@ impl Generation {
                 caller.is_test(),
                 before,
                 status,
-                one_more,
+                limit + 1,
             )
             .await?;
         let more = tasks.len() > limit as usize;
@@ -217,9 +231,9 @@ impl Generation {
         Ok(Page { tasks, next })
     }
 
-    /// Asks for a task to be stopped and answers how it then stands. One that has not started is CANCELED at once. Of one that has, the
-    /// upstream decides: it ends CANCELED when the upstream stops, and goes on, charged as ever, when it does not. One that has ended
-    /// stays as it is.
+    /// Asks for a task to be stopped and answers how it then stands. One that has not started is
+    /// CANCELED at once. Of one that has, the upstream decides: it ends CANCELED when the upstream
+    /// stops, and goes on, charged as ever, when it does not. One that has ended stays as it is.
     ///
     /// # Errors
     /// As for [`Generation::get`].
@@ -272,13 +286,12 @@ impl Generation {
         ))
     }
 
-    /// The upstreams on which `caller` could have a model run now, best first. With a live key the sandbox is the last one, since it
-    /// must be asked for by name.
+    /// The upstreams on which `caller` could have a model run now, best first. With a live key the
+    /// sandbox is the last one, since it must be asked for by name.
     #[must_use]
     pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<&'static str> {
-        let (providers, sandbox_for_live) =
-            (&self.core.providers, self.core.settings.sandbox_for_live);
-        routes::reachable(providers, sandbox_for_live, model, caller.is_test())
+        let allowed = self.core.settings.sandbox_for_live;
+        routes::reachable(&self.core.providers, allowed, model, caller.is_test())
     }
 }
 

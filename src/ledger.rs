@@ -1,15 +1,19 @@
 //! The accounts' money: a journal of every movement, append only, from which all balances follow.
 //!
-//! Each entry moves an amount between two ledger accounts (its [`Kind`] names both) and repeats the account's balances after it, so the
-//! last entry is the balance and nothing is ever updated. The shape, its lock order and the functions that write it are in
+//! Each entry moves an amount between two ledger accounts (its [`Kind`] names both) and repeats the
+//! account's balances after it, so the last entry is the balance and nothing is ever updated. The
+//! shape, its lock order and the functions that write it are in
 //! `src/store/migrations/V2__ledger.sql`.
 //!
-//! - Whoever submits or settles tasks does so in statements of its own, which call `ledger_lock`, `ledger_hold` and `ledger_settle` in
-//!   the transaction that writes the tasks: money and task move together or not at all.
-//! - This room does the rest: grants, balances, histories, and the proof that the journal is sound ([`Ledger::verify`]).
+//! - Whoever submits or settles tasks does so in statements of its own, which call `ledger_lock`,
+//!   `ledger_hold` and `ledger_settle` in the transaction that writes the tasks: money and task
+//!   move together or not at all.
+//! - This room does the rest: grants, balances, histories, and the proof that the journal is sound
+//!   ([`Ledger::verify`]).
 //!
-//! **Bounds.** A page of a history has at most [`ENTRIES_MAX`] entries, a note [`NOTE_CHARACTERS_MAX`] characters; a verification
-//! reports at most [`DIFFERENCES_MAX`] differences of each sort. An account's credits stay below 2⁶³.
+//! **Bounds.** A page of a history has at most [`ENTRIES_MAX`] entries, a note
+//! [`NOTE_CHARACTERS_MAX`] characters; a verification reports at most [`DIFFERENCES_MAX`]
+//! differences of each sort. An account's credits stay below 2⁶³.
 
 use std::time::SystemTime;
 
@@ -38,15 +42,19 @@ const VERIFY_TASKS: &str = include_str!("ledger/sql/verify_tasks.sql");
 /// Why the ledger did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
+    /// The grant was of 0 credits or fewer.
     #[error("a grant is of 1 credit or more")]
     GrantNotPositive,
+    /// The note is longer than [`NOTE_CHARACTERS_MAX`].
     #[error("a note has at most {NOTE_CHARACTERS_MAX} characters")]
     NoteTooLong,
+    /// With the grant, what is available and what is held would come to 2⁶³ or more. Nothing was granted.
     #[error(
         "the account's credits would exceed {}, the most an account can have",
         i64::MAX
     )]
     BalanceTooLarge,
+    /// The journal could not be read or written.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -141,15 +149,19 @@ impl Kind {
 pub struct Entry {
     /// Its number in the account's chain, from 1.
     pub sequence: i64,
+    /// What it is for, which names both ledger accounts.
     pub kind: Kind,
     /// Credits moved; may be 0.
     pub amount: i64,
+    /// Credits free to be spent after it; never negative.
     pub available: i64,
+    /// Credits set aside after it; never negative.
     pub held: i64,
     /// The task it is for; grants have none.
     pub task_id: Option<Uuid>,
     /// Why credits were granted; often empty.
     pub note: String,
+    /// When it was written, by the database's clock.
     pub at: SystemTime,
 }
 
@@ -196,7 +208,9 @@ pub struct Verification {
 /// Something in the journal that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
+    /// The account it was found at.
     pub account_id: Uuid,
+    /// The task it concerns; absent where the entry at fault is a grant.
     pub task_id: Option<Uuid>,
     /// What is there, in English.
     pub found: String,
@@ -220,11 +234,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The ledger in `store`, whose schema has to be up to date before the first call.
     pub fn new(store: Store) -> Self {
         Self { store }
     }
 
-    /// Gives `credits` to `account`, which need not have any entry yet. Returns its balance with them.
+    /// Gives `credits` to `account`, which need not have any entry yet. Returns its balance with
+    /// them.
     pub async fn grant(
         &self,
         account: Uuid,
@@ -274,8 +290,8 @@ impl Ledger {
         })
     }
 
-    /// The entries of `account`, newest first: those before the entry numbered `before` if that is given, at most `limit` and never
-    /// more than [`ENTRIES_MAX`].
+    /// The entries of `account`, newest first: those before the entry numbered `before` if that is
+    /// given, at most `limit` and never more than [`ENTRIES_MAX`].
     pub async fn entries(
         &self,
         account: Uuid,
@@ -303,8 +319,9 @@ impl Ledger {
         Self::verify_within(&transaction).await
     }
 
-    /// The same within a read-only transaction of the caller's at REPEATABLE READ, for checks beside these that must see the same moment.
-    /// Lifts its time limit for statements: a walk takes seconds for each ten million entries.
+    /// The same within a read-only transaction of the caller's at REPEATABLE READ, for checks
+    /// beside these that must see the same moment. Lifts its time limit for statements: a walk
+    /// takes seconds for each ten million entries.
     pub async fn verify_within(transaction: &Transaction<'_>) -> Result<Verification, LedgerError> {
         transaction
             .batch_execute("SET LOCAL statement_timeout = '1h'")

@@ -1,7 +1,9 @@
-//! The upstreams that do the work: one trait, one file for each, and the registry of those that this server can reach.
+//! The upstreams that do the work: one trait, one file for each, and the registry of those that
+//! this server can reach.
 //!
-//! A provider speaks its upstream's language and nothing else: it knows no accounts, no credits and no database, and keeps no state that
-//! a restart would miss. The worker asks it in this order, any number of times, possibly from another process after a crash:
+//! A provider speaks its upstream's language and nothing else: it knows no accounts, no credits and
+//! no database, and keeps no state that a restart would miss. The worker asks it in this order, any
+//! number of times, possibly from another process after a crash:
 //!
 //! | question | asked |
 //! |---|---|
@@ -11,8 +13,8 @@
 //! | [`poll`](Provider::poll) | until it ends |
 //! | [`cancel`](Provider::cancel) | when the caller wants it stopped, or its time is up |
 //!
-//! No upstream is trusted to be idempotent, so a submission is either known to have arrived, known not to have, or unknown
-//! ([`SubmitFailure::definite`]); only the second is ever tried again.
+//! No upstream is trusted to be idempotent, so a submission is either known to have arrived, known
+//! not to have, or unknown ([`SubmitFailure::definite`]); only the second is ever tried again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,7 +63,9 @@ pub struct Job {
     pub upstream_model: String,
     /// Upstream inputs that never vary, because the price rests on them.
     pub fixed: BTreeMap<String, String>,
+    /// What kind of work it is.
     pub operation: Operation,
+    /// What to make, in words.
     pub prompt: String,
     /// As the model lists it, for example `2K`.
     pub resolution: String,
@@ -77,15 +81,18 @@ pub struct Job {
     pub count: u32,
     /// Whether a video has sound.
     pub audio: bool,
+    /// A number that makes the result repeatable, where the upstream supports that.
     pub seed: Option<u32>,
-    /// The reference pictures. Present when [`Provider::submit`] and [`Provider::lookup`] are called and at the first
-    /// [`Provider::poll`] of a process; let go afterwards, since a job may be polled for an hour.
+    /// The reference pictures. Present when [`Provider::submit`] and [`Provider::lookup`] are
+    /// called and at the first [`Provider::poll`] of a process; let go afterwards, since a job may
+    /// be polled for an hour.
     pub references: Vec<Bytes>,
 }
 
 /// One finished file. What it is and how large is read from its bytes when it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
+    /// The file.
     pub bytes: Bytes,
     /// Videos: a picture of the first frame, where the upstream gives one.
     pub poster: Option<Bytes>,
@@ -139,12 +146,14 @@ impl FailureReason {
 /// Why something failed, in words that a caller may see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// Its class.
     pub reason: FailureReason,
     /// A sentence for people; names no secret and no inside of the server.
     pub message: String,
 }
 
 impl Failure {
+    /// A failure of this class.
     pub fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -158,6 +167,7 @@ impl Failure {
 pub struct SubmitFailure {
     /// True: the upstream has certainly not taken the job. False: it may have, for all we know.
     pub definite: bool,
+    /// Why.
     pub failure: Failure,
 }
 
@@ -165,7 +175,10 @@ pub struct SubmitFailure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Poll {
     /// Still at it; the progress in percent, where the upstream tells.
-    Running { progress: Option<u8> },
+    Running {
+        /// From 0 to 100.
+        progress: Option<u8>,
+    },
     /// Ended with these files, perhaps fewer than were asked for.
     Done(Vec<Rendered>),
     /// Ended without any.
@@ -216,7 +229,8 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Hands the job to the upstream and answers with the upstream's id for it. Never tries twice by itself.
+    /// Hands the job to the upstream and answers with the upstream's id for it. Never tries twice
+    /// by itself.
     ///
     /// # Errors
     /// [`SubmitFailure`], definite or not.
@@ -225,7 +239,8 @@ pub trait Provider: Send + Sync {
     /// Asks how the job stands.
     ///
     /// # Errors
-    /// [`PollError`] when the upstream could not be asked. A job that the upstream no longer knows is [`Poll::Failed`].
+    /// [`PollError`] when the upstream could not be asked. A job that the upstream no longer knows
+    /// is [`Poll::Failed`].
     async fn poll(&self, job: &Job, upstream_id: &str) -> Result<Poll, PollError>;
 
     /// Asks the upstream to stop.

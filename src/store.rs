@@ -1,16 +1,20 @@
-//! The one door to PostgreSQL: a bounded pool, the migrations, and the private server of an installation that has no other.
+//! The one door to PostgreSQL: a bounded pool, the migrations, and the private server of an
+//! installation that has no other.
 //!
-//! - [`Store`] hands out connections and knows nothing of any table; each room keeps its own statements in `<room>/sql/*.sql`.
-//! - [`PrivateCluster`] runs PostgreSQL for us when no database was named. What it yields is a URL like any other, so there is
-//!   no second code path and no second dialect.
+//! - [`Store`] hands out connections and knows nothing of any table; each room keeps its own
+//!   statements in `<room>/sql/*.sql`.
+//! - [`PrivateCluster`] runs PostgreSQL for us when no database was named. What it yields is a URL
+//!   like any other, so there is no second code path and no second dialect.
 //!
-//! **Bounds.** At most [`StoreOptions::connections_max`] connections; a caller waits [`CONNECTION_WAIT_MAX`] for one and is then
-//! told [`StoreError::Busy`]. Every statement ends within [`STATEMENT_MAX`], every idle transaction within
-//! [`IDLE_IN_TRANSACTION_MAX`]: a forgotten snapshot keeps PostgreSQL from cleaning up and slows every update down.
+//! **Bounds.** At most [`StoreOptions::connections_max`] connections; a caller waits
+//! [`CONNECTION_WAIT_MAX`] for one and is then told [`StoreError::Busy`]. Every statement ends
+//! within [`STATEMENT_MAX`], every idle transaction within [`IDLE_IN_TRANSACTION_MAX`]: a forgotten
+//! snapshot keeps PostgreSQL from cleaning up and slows every update down.
 //!
-//! **TLS** is used, and the server's certificate is checked against the platform's trust store, when the URL says
-//! `sslmode=require`, `verify-ca` or `verify-full`. Any other mode connects in the clear: "prefer" would protect nothing, since
-//! whoever sits in between only has to say that TLS is not available.
+//! **TLS** is used, and the server's certificate is checked against the platform's trust store,
+//! when the URL says `sslmode=require`, `verify-ca` or `verify-full`. Any other mode connects in
+//! the clear: "prefer" would protect nothing, since whoever sits in between only has to say that
+//! TLS is not available.
 
 use std::error::Error;
 use std::io;
@@ -31,8 +35,8 @@ mod private_cluster;
 
 pub use private_cluster::{ClusterError, ClusterOptions, Opened, PrivateCluster, SharedCluster};
 
-/// A pooled connection. Statements that run often belong in its `prepare_cached`: they are parsed and planned once for each
-/// connection.
+/// A pooled connection. Statements that run often belong in its `prepare_cached`: they are parsed
+/// and planned once for each connection.
 pub type Client = deadpool_postgres::Object;
 
 /// How long [`Store::client`] waits for a connection of the pool to come free.
@@ -43,7 +47,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 pub const STATEMENT_MAX: Duration = Duration::from_secs(30);
 /// How long a transaction may sit idle before PostgreSQL ends it.
 pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(10);
-/// How long sent data may stay unacknowledged, and a silent peer unprobed, before a connection counts as dead.
+/// How long sent data may stay unacknowledged, and a silent peer unprobed, before a connection
+/// counts as dead.
 const PEER_SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// What the pool is allowed.
@@ -61,19 +66,28 @@ impl Default for StoreOptions {
     }
 }
 
-/// Why the database did not do what was asked. The texts are fit for callers; the source chain keeps the details for logs.
+/// Why the database did not do what was asked. The texts are fit for callers; the source chain
+/// keeps the details for logs.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The address cannot be read as a URL or as `key=value` pairs; nothing was tried.
     #[error("the database address is not a valid PostgreSQL URL")]
     Url(#[source] tokio_postgres::Error),
+    /// The address asks for TLS, and the platform's trust store cannot be used.
     #[error("TLS to the database could not be prepared")]
     Tls(#[source] rustls::Error),
+    /// No connection could be made, or the one in use broke: the host, the credentials or the database name is wrong,
+    /// or the server is starting or stopping.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// No connection came free within [`CONNECTION_WAIT_MAX`], the server takes no more of them, or a statement ran out
+    /// of time or found a lock taken.
     #[error("the database is busy; try again shortly")]
     Busy,
+    /// Any other error of a statement, such as a broken constraint (see [`StoreError::constraint`]).
     #[error("the database could not carry out the operation")]
     Database(#[source] tokio_postgres::Error),
+    /// A migration failed, or one that was applied is not among those of this build or differs from it.
     #[error("the database schema could not be brought up to date")]
     Migration(#[source] Box<refinery::Error>),
 }
@@ -90,32 +104,27 @@ impl StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let is_away = match error.code() {
-            // Classes of PostgreSQL's Appendix A: connection exception, invalid authorization, invalid catalog name; then the three
-            // codes a server gives while it starts or stops.
-            Some(code) => {
-                ["08", "28", "3D"]
-                    .iter()
-                    .any(|class| code.code().starts_with(class))
-                    || [
-                        &SqlState::ADMIN_SHUTDOWN,
-                        &SqlState::CRASH_SHUTDOWN,
-                        &SqlState::CANNOT_CONNECT_NOW,
-                    ]
-                    .contains(&code)
-            }
-            None => {
-                error.is_closed() || error.source().is_some_and(|cause| cause.is::<io::Error>())
-            }
-        };
-        let is_busy = [
+        // Codes of PostgreSQL's Appendix A: connection exceptions, and what a server says while it
+        // starts or stops.
+        let away = [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+        ];
+        let busy = [
             SqlState::TOO_MANY_CONNECTIONS,
             SqlState::QUERY_CANCELED,
             SqlState::LOCK_NOT_AVAILABLE,
         ];
+        let is_away = match error.code() {
+            Some(code) => code.code().starts_with("08") || away.contains(code),
+            None => {
+                error.is_closed() || error.source().is_some_and(|cause| cause.is::<io::Error>())
+            }
+        };
         if is_away {
             Self::Unavailable(error.into())
-        } else if error.code().is_some_and(|code| is_busy.contains(code)) {
+        } else if error.code().is_some_and(|code| busy.contains(code)) {
             Self::Busy
         } else {
             Self::Database(error)
@@ -126,8 +135,13 @@ impl From<tokio_postgres::Error> for StoreError {
 impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
+            // Whatever kept a connection from being made (a wrong password, a certificate), there
+            // is none.
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
-                error.into()
+                match error.into() {
+                    Self::Database(error) => Self::Unavailable(error.into()),
+                    known => known,
+                }
             }
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
             other => Self::Unavailable(other.into()),
@@ -142,8 +156,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Prepares the pool for `url` (`postgresql://…` or `key=value` pairs) and makes the first connection, so that a wrong address
-    /// is known at once.
+    /// Prepares the pool for `url` (`postgresql://…` or `key=value` pairs) and makes the first
+    /// connection, so that a wrong address is known at once.
     pub async fn connect(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
         let config = configuration(url)?;
         let store = Self {
@@ -158,7 +172,8 @@ impl Store {
         Ok(self.pool.get().await?)
     }
 
-    /// Brings the schema up to date. Replicas may call this at the same moment: one migrates, the others wait for it.
+    /// Brings the schema up to date. Replicas may call this at the same moment: one migrates, the
+    /// others wait for it.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         migrate::migrate(self).await
     }
@@ -170,8 +185,8 @@ impl Store {
     }
 }
 
-/// Reads `url`. libpq's `verify-ca` and `verify-full` are not known to tokio-postgres; since certificate and name are always
-/// checked here, both mean what `require` does.
+/// Reads `url`. libpq's `verify-ca` and `verify-full` are not known to tokio-postgres; since
+/// certificate and name are always checked here, both mean what `require` does.
 fn configuration(url: &str) -> Result<Config, StoreError> {
     let url = url
         .replace("sslmode=verify-full", "sslmode=require")
@@ -213,13 +228,17 @@ fn pool(config: Config, options: StoreOptions) -> Result<Pool, StoreError> {
         .map_err(|error| StoreError::Unavailable(error.into()))
 }
 
-/// What every connection starts with. Statements rather than start-up options, because connection poolers refuse the latter.
+/// What every connection starts with. Statements rather than start-up options, because connection
+/// poolers refuse the latter.
 ///
-/// `force_generic_plan`: a prepared statement is planned once, not for each new set of values, which costs more than running our
-/// primary-key look-ups. It asks that no statement depends on the planner seeing its values.
+/// `force_generic_plan`: a prepared statement is planned once, not for each new set of values,
+/// which costs more than running our primary-key look-ups. It asks that no statement depends on the
+/// planner seeing its values.
 fn session_settings() -> String {
     format!(
-        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET plan_cache_mode = force_generic_plan",
+        "SET statement_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {}; \
+         SET plan_cache_mode = force_generic_plan",
         STATEMENT_MAX.as_millis(),
         IDLE_IN_TRANSACTION_MAX.as_millis(),
     )

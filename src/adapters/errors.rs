@@ -212,6 +212,10 @@ impl From<AssetError> for ApiError {
             AssetError::UnsupportedType { .. } | AssetError::Damaged(_) => {
                 said(Reason::InvalidInput, &error)
             }
+            AssetError::Storage(_) => {
+                tracing::warn!(?error, "the file store is away");
+                said(Reason::Unavailable, &error).retry_after(AWAY_PAUSE)
+            }
             _ => ours(&error),
         }
     }

@@ -46,10 +46,6 @@ pub struct Api {
 }
 
 /// Who makes this call. The face put it there; a call without is a fault of ours, and refused.
-#[expect(
-    clippy::result_large_err,
-    reason = "tonic's handlers return Status by value"
-)]
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request
         .extensions()

@@ -22,11 +22,15 @@ mod fields;
 /// What a caller asks of a model. What is `None` or blank is the model's choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ask {
+    /// In any spelling that [`Resolution::parse`](super::Resolution::parse) reads.
     pub resolution: Option<String>,
+    /// Such as `16:9` or `16x9`, or a word such as `portrait`; `auto` leaves the choice to the model.
     pub aspect_ratio: Option<String>,
     /// In seconds, with or without the unit.
     pub duration: Option<String>,
+    /// How many results; 1 unless told otherwise.
     pub count: Option<u32>,
+    /// Whether the video is to have sound; unless told otherwise it has, where the model can.
     pub audio: Option<bool>,
     /// How many images are given.
     pub reference_images: usize,
@@ -51,6 +55,7 @@ pub struct Fitted {
     pub count: u32,
     /// Whether the result has sound; images have none.
     pub audio: bool,
+    /// What the number of images given makes of the request.
     pub operation: Operation,
     /// What was changed to make the request fit.
     pub adjustments: Vec<Adjustment>,
@@ -61,8 +66,11 @@ pub struct Fitted {
 pub struct Adjustment {
     /// The field, named as in the API.
     pub field: &'static str,
+    /// The value as the caller wrote it, cut to a length fit for an answer.
     pub asked: String,
+    /// The value that the run takes in its place.
     pub used: String,
+    /// What the model can make, and so why the value moved, in words for the caller.
     pub why: String,
 }
 
@@ -71,7 +79,9 @@ pub struct Adjustment {
 pub struct Violation {
     /// The field, named as in the API.
     pub field: &'static str,
+    /// The value as the caller wrote it, cut to a length fit for an answer.
     pub asked: String,
+    /// Why it cannot be taken, in words for the caller; the field is not repeated in them.
     pub message: String,
     /// The values that would do; empty when none would.
     pub allowed: Vec<String>,

@@ -47,6 +47,7 @@ pub struct Mistake {
     pub model: String,
     /// The field, with dots between levels; empty when it concerns the entry as a whole.
     pub field: String,
+    /// What is wrong or what would be right, in words for the operator.
     pub message: String,
 }
 

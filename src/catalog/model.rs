@@ -11,7 +11,9 @@ use super::size::{AspectRatio, Resolution, SizeLimits};
 /// What a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaType {
+    /// Still pictures: no duration, no sound.
     Image,
+    /// Clips, each of one of the lengths that the model lists.
     Video,
 }
 
@@ -23,8 +25,11 @@ impl MediaType {
 /// The price class of a model. Plans attach their rules to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
+    /// Costs nothing on plans that include this tier; on the others it has a price like any model.
     Free,
+    /// Paid for on every plan.
     Standard,
+    /// Paid for on every plan; for strong and dear models.
     Premium,
 }
 
@@ -40,6 +45,7 @@ impl Tier {
 /// Whether a model is here to stay. Retired models are no [`Model`]: they cannot run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
+    /// Runs, and no end has been announced.
     Active,
     /// Still runs; its vendor has announced the end.
     Deprecated,
@@ -140,7 +146,9 @@ impl Route {
 /// What a model uses where the caller leaves the choice open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
+    /// One of [`Model::resolutions`].
     pub resolution: Resolution,
+    /// One of [`Model::aspect_ratios`].
     pub aspect_ratio: AspectRatio,
     /// Present for videos alone.
     pub duration_seconds: Option<u32>,
@@ -151,12 +159,17 @@ pub struct Defaults {
 pub struct Model {
     /// The canonical name: lowercase letters, digits and single hyphens.
     pub slug: String,
+    /// The name to show to people, such as `Nano Banana Pro`.
     pub title: String,
+    /// Who made the model, such as `google`; not who serves it, see [`Model::routes`].
     pub vendor: String,
     /// What the model is best at, for whoever has to choose one.
     pub description: String,
+    /// Which scale its resolutions are on, and whether length and sound apply.
     pub media: MediaType,
+    /// Decides whether a plan may include it free of charge.
     pub tier: Tier,
+    /// Whether its vendor has announced its end.
     pub status: Status,
     /// The day (ISO 8601) after which the vendor may stop it.
     pub deprecated_after: Option<String>,
@@ -178,6 +191,7 @@ pub struct Model {
     pub image_to_video: bool,
     /// Takes a last frame beside the first.
     pub first_last_frame: bool,
+    /// Whether its videos have sound, and who decides.
     pub audio: Audio,
     /// At least one route is known to honour a seed.
     pub seed: bool,
@@ -185,7 +199,9 @@ pub struct Model {
     pub negative_prompt: bool,
     /// How long a run usually takes, from the quick end to the slow one, in seconds.
     pub typical_seconds: (u32, u32),
+    /// Ceilings on the pixel size of images; videos have none.
     pub size_limits: SizeLimits,
+    /// What a request gets that leaves the choice open.
     pub defaults: Defaults,
     /// Never empty.
     pub routes: Vec<Route>,

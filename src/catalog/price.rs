@@ -29,6 +29,7 @@ impl Unit {
 /// One line of a price table. An empty condition holds for every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceRow {
+    /// What [`PriceRow::millicredits`] pays for.
     pub unit: Unit,
     /// Spelled as the model lists it.
     pub resolution: String,

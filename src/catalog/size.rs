@@ -184,7 +184,9 @@ impl fmt::Display for AspectRatio {
 /// Ceilings of one image model that hold whatever the resolution is called.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SizeLimits {
+    /// The longest side, in pixels; `None` sets no ceiling.
     pub side_max: Option<u32>,
+    /// The largest area, in pixels; `None` sets no ceiling.
     pub pixels_max: Option<u64>,
 }
 

@@ -9,22 +9,33 @@ use crate::ledger::LedgerError;
 use crate::providers::Failure;
 use crate::store::StoreError;
 
-/// Why a generation was not accepted, or not quoted. Nothing was held and no idempotency key was used up.
+/// Why a generation was not accepted, or not quoted. Nothing was held and no idempotency key was
+/// used up.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// There is no such model (with near matches), or it has been retired (with its replacement).
     #[error(transparent)]
     Model(#[from] LookupError),
     /// The model makes something else than the caller expects.
-    #[error("the model {model} makes {}s, not {}s; choose another model or another call", makes.as_str(), expected.as_str())]
+    #[error(
+        "the model {model} makes {}s, not {}s; choose another model or another call",
+        makes.as_str(),
+        expected.as_str()
+    )]
     WrongMedia {
+        /// The slug of the model.
         model: String,
+        /// What it makes.
         makes: MediaType,
+        /// What the caller expects.
         expected: MediaType,
     },
     /// The scene and the reference images do not go together.
     #[error("{}", scene_mismatch(*scene))]
-    WrongScene { scene: Scene },
+    WrongScene {
+        /// What the caller expects.
+        scene: Scene,
+    },
     /// The model cannot take a value.
     #[error(transparent)]
     Unfit(#[from] Unfit),
@@ -37,7 +48,9 @@ pub enum SubmitError {
     /// There is no such provider.
     #[error("there is no provider \"{asked}\"; this server knows {}", known.join(", "))]
     UnknownProvider {
+        /// The name that was asked for.
         asked: String,
+        /// The names that there are.
         known: Vec<&'static str>,
     },
     /// A live key asked for the sandbox.
@@ -48,6 +61,7 @@ pub enum SubmitError {
     /// No upstream for it can be reached.
     #[error("{}", unavailable(model, settings, *sandbox))]
     ModelUnavailable {
+        /// The slug of the model.
         model: String,
         /// The settings of the server any of which would make it available.
         settings: Vec<&'static str>,
@@ -59,6 +73,7 @@ pub enum SubmitError {
     ReferenceImage {
         /// Which one, from 1.
         number: usize,
+        /// Why: the picture is unusable, or the store of assets can't be reached.
         #[source]
         error: AssetError,
     },
@@ -77,10 +92,18 @@ pub enum SubmitError {
     #[error(
         "this costs {needed} credits and {available} are available; add credits or ask for less"
     )]
-    InsufficientCredits { needed: i64, available: i64 },
+    InsufficientCredits {
+        /// The price.
+        needed: i64,
+        /// What the account could spend.
+        available: i64,
+    },
     /// As many tasks are open as the plan allows.
     #[error("the plan allows {limit} tasks at a time; wait for one to end or cancel one")]
-    TooManyTasks { limit: u32 },
+    TooManyTasks {
+        /// How many that is.
+        limit: u32,
+    },
     /// The server has as many open tasks as it can take.
     #[error("the server is busy; try again in a few seconds")]
     Busy,
@@ -100,7 +123,7 @@ fn scene_mismatch(scene: Scene) -> String {
         format!("{scene} works from reference images; give at least one in reference_images")
     } else {
         format!(
-            "{scene} works from the prompt alone; leave reference_images out, or choose another scene"
+            "{scene} works from the prompt alone; leave reference_images out or choose another scene"
         )
     }
 }

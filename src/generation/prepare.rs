@@ -1,5 +1,5 @@
-//! From what is asked to what would run: the model, the values that fit it, the price for this account, the upstreams. Pure but for
-//! what the catalogue and the providers know.
+//! From what is asked to what would run: the model, the values that fit it, the price for this
+//! account, the upstreams. Pure but for what the catalogue and the providers know.
 
 use uuid::Uuid;
 

@@ -1,4 +1,5 @@
-//! The only door to the task tables: one function a statement, rows in, values out. Nothing is decided here.
+//! The only door to the task tables: one function a statement, rows in, values out. Nothing is
+//! decided here.
 
 use std::time::{Duration, SystemTime};
 
@@ -123,7 +124,8 @@ impl Records {
         self.query(statement, values).await.map(drop)
     }
 
-    /// Takes submissions, each on its own merits; the outcomes come in their order. Durable when it answers.
+    /// Takes submissions, each on its own merits; the outcomes come in their order. Durable when it
+    /// answers.
     pub async fn submit(
         &self,
         node: Uuid,
@@ -155,7 +157,8 @@ impl Records {
         Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 
-    /// Ends tasks, each at most once whoever else tries, and settles their holds; `None` for those that had ended already.
+    /// Ends tasks, each at most once whoever else tries, and settles their holds; `None` for those
+    /// that had ended already.
     pub async fn finish(
         &self,
         batch: &[(Uuid, Uuid, Ending)],
@@ -218,7 +221,8 @@ impl Records {
         rows.iter().map(task).collect()
     }
 
-    /// Asks for an open task to be stopped and answers it as it then stands; `None` when it is not open or not there.
+    /// Asks for an open task to be stopped and answers it as it then stands; `None` when it is not
+    /// open or not there.
     pub async fn request_cancel(
         &self,
         account_id: Uuid,
@@ -234,8 +238,8 @@ impl Records {
         rows.first().map(task).transpose()
     }
 
-    /// Writes down that an upstream is about to be asked, and answers when work on the task began; `None` when that is not this node's
-    /// to do any more.
+    /// Writes down that an upstream is about to be asked, and answers when work on the task began;
+    /// `None` when that is not this node's to do any more.
     pub async fn begin(
         &self,
         node: Uuid,
@@ -301,8 +305,8 @@ impl Records {
             .collect()
     }
 
-    /// Takes over at most `limit` open tasks that nobody works on, the most urgent first; `known` are those of `node` that it works on.
-    /// A row that cannot be read is left to its deadline.
+    /// Takes over at most `limit` open tasks that nobody works on, the most urgent first; `known`
+    /// are those of `node` that it works on. A row that cannot be read is left to its deadline.
     pub async fn claim(
         &self,
         node: Uuid,
@@ -314,7 +318,10 @@ impl Records {
             .query(include_str!("sql/claim.sql"), &[&node, &known, &limit])
             .await?;
         let readable = |row: &Row| {
-            claimed(row).inspect_err(|error| tracing::error!(%error, task = ?row.try_get::<_, Uuid>("id").ok(), "not taken over")).ok()
+            let id = row.try_get::<_, Uuid>("id").ok();
+            claimed(row)
+                .inspect_err(|error| tracing::error!(%error, task = ?id, "not taken over"))
+                .ok()
         };
         Ok(rows.iter().filter_map(readable).collect())
     }

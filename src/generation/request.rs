@@ -16,8 +16,11 @@ use crate::providers::{Job, Operation};
 pub struct Request {
     /// The name of the model, in any of its spellings.
     pub model: String,
+    /// What to make, in words.
     pub prompt: String,
+    /// How large.
     pub resolution: Option<String>,
+    /// The shape.
     pub aspect_ratio: Option<String>,
     /// Videos: how long, in seconds, with or without the unit.
     pub duration: Option<String>,
@@ -25,6 +28,7 @@ pub struct Request {
     pub count: Option<u32>,
     /// Videos: whether it has sound.
     pub audio: Option<bool>,
+    /// A number that makes a result repeatable on models that support it.
     pub seed: Option<u32>,
     /// The bytes of pictures to work from.
     pub reference_images: Vec<Bytes>,
@@ -42,9 +46,13 @@ pub struct Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scene {
+    /// A picture from the prompt alone.
     TextToImage,
+    /// A picture from pictures.
     ImageToImage,
+    /// A video from the prompt alone.
     TextToVideo,
+    /// A video from pictures.
     ImageToVideo,
 }
 
@@ -113,7 +121,8 @@ impl Request {
         }
     }
 
-    /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands for.
+    /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands
+    /// for.
     pub(super) fn hash(&self, slug: &str) -> Vec<u8> {
         #[derive(Serialize)]
         struct Asked<'a> {

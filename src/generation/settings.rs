@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-/// What the room may use and how long it waits. The defaults suit a server; tests shorten the times.
+/// What the room may use and how long it waits. The defaults suit a server; tests shorten the
+/// times.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Whether a live key may ask for the sandbox.
     pub sandbox_for_live: bool,
-    /// Open tasks that this process keeps in memory at most; more submissions are told to come back.
+    /// Open tasks that this process keeps in memory at most; more submissions are told to come
+    /// back.
     pub open_tasks_max: usize,
-    /// Tasks of this process that are with an upstream at the same time; the others wait their turn.
+    /// Tasks of this process that are with an upstream at the same time; the others wait their
+    /// turn.
     pub running_tasks_max: usize,
-    /// How long a node's word counts after it was last heard. It is renewed, and dead nodes are looked for, every third of it.
+    /// How long a node's word counts after it was last heard. It is renewed, and dead nodes are
+    /// looked for, every third of it.
     pub lease: Duration,
     /// How long a task may take, as a multiple of what its model usually takes at worst …
     pub lifetime_factor: u32,
@@ -19,7 +23,8 @@ pub struct Settings {
     pub lifetime_min: Duration,
     /// … and at most this.
     pub lifetime_max: Duration,
-    /// The first wait between two polls of an upstream; each is half as long again as the one before …
+    /// The first wait between two polls of an upstream; each is half as long again as the one
+    /// before …
     pub poll_wait_min: Duration,
     /// … up to this. Failed attempts back off likewise.
     pub poll_wait_max: Duration,

@@ -1,4 +1,5 @@
-//! Submission: everything that can be refused without the database first, then one statement that decides the rest.
+//! Submission: everything that can be refused without the database first, then one statement that
+//! decides the rest.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,7 +17,6 @@ use super::status::Status;
 use super::task::{Credits, Task};
 use super::worker::{Assignment, Standing};
 use crate::gate::Caller;
-use crate::store::StoreError;
 
 /// See [`Generation::submit`](super::Generation::submit).
 pub(super) async fn submit(
@@ -69,11 +69,12 @@ pub(super) async fn submit(
             needed: prepared.credits,
             available: *available,
         }),
-        None => Err(SubmitError::Store(StoreError::Busy)),
+        None => Err(SubmitError::Busy),
     }
 }
 
-/// Stores the reference pictures. What a refused submission stores is named by its content, so a repeated one stores nothing new.
+/// Stores the reference pictures. What a refused submission stores is named by its content, so a
+/// repeated one stores nothing new.
 async fn keep_references(
     core: &Core,
     account_id: Uuid,
@@ -113,7 +114,8 @@ fn accepted(caller: &Caller, id: Uuid, prepared: &Prepared<'_>, created_at: Syst
     }
 }
 
-/// Hands a task that was just accepted to the worker, unless the worker found the row before we came to it.
+/// Hands a task that was just accepted to the worker, unless the worker found the row before we
+/// came to it.
 fn dispatch(
     core: &Core,
     task: Task,

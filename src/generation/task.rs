@@ -15,25 +15,33 @@ use crate::providers::Failure;
 pub struct Task {
     /// A UUIDv7.
     pub id: Uuid,
+    /// Whose it is.
     pub account_id: Uuid,
     /// Made with a test key: no credits move.
     pub test: bool,
+    /// Where it stands.
     pub status: Status,
     /// From 0 to 100.
     pub progress: u8,
     /// The model's slug.
     pub model: String,
+    /// What it makes.
     pub media: MediaType,
-    /// Empty unless the status is SUCCESS.
+    /// The finished files; empty unless the status is SUCCESS.
     pub outputs: Vec<Output>,
-    /// Present when the status is FAILED.
+    /// Why it failed; present when the status is FAILED.
     pub failure: Option<Failure>,
+    /// What it costs.
     pub credits: Credits,
+    /// What was changed to fit the model.
     pub adjustments: Vec<Adjustment>,
     /// The upstream of the current attempt, or of the first one to come.
     pub provider: String,
+    /// When it was accepted, by the database's clock, as all its times.
     pub created_at: SystemTime,
+    /// When an upstream was first asked.
     pub started_at: Option<SystemTime>,
+    /// When it ended.
     pub finished_at: Option<SystemTime>,
 }
 
@@ -68,8 +76,9 @@ impl Credits {
     }
 }
 
-/// The credits to charge when `delivered` of `asked` files arrived: the delivered share of what was quoted, rounded down in the
-/// caller's favour. Never more than was quoted, and exactly that when everything arrived.
+/// The credits to charge when `delivered` of `asked` files arrived: the delivered share of what was
+/// quoted, rounded down in the caller's favour. Never more than was quoted, and exactly that when
+/// everything arrived.
 #[must_use]
 pub fn share(quoted: i64, delivered: u32, asked: u32) -> i64 {
     if delivered >= asked {
@@ -84,6 +93,7 @@ pub fn share(quoted: i64, delivered: u32, asked: u32) -> i64 {
 pub struct Output {
     /// Its path among the assets.
     pub path: String,
+    /// For example `image/png`.
     pub mime_type: String,
     /// In pixels.
     pub width: u32,
@@ -91,6 +101,7 @@ pub struct Output {
     pub height: u32,
     /// Videos: how long.
     pub duration_seconds: Option<f64>,
+    /// Its length.
     pub size_bytes: u64,
     /// The path of a small JPEG of it, where one could be made.
     pub thumbnail_path: Option<String>,
@@ -99,8 +110,11 @@ pub struct Output {
 /// Links to a finished file. They need no key and expire; reading the task again gives fresh ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputLinks {
+    /// To the file.
     pub url: String,
+    /// To a small JPEG of it.
     pub thumbnail_url: Option<String>,
+    /// From when on they are refused.
     pub expires_at: SystemTime,
 }
 
@@ -125,8 +139,11 @@ impl Output {
 pub struct Adjustment {
     /// The field, named as in the API.
     pub field: String,
+    /// What was asked for.
     pub asked: String,
+    /// What is used instead.
     pub used: String,
+    /// Why, in words.
     pub why: String,
 }
 

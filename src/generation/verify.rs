@@ -5,8 +5,9 @@ use tokio_postgres::IsolationLevel;
 use crate::ledger::{DIFFERENCES_MAX, Difference, Ledger, LedgerError, Verification};
 use crate::store::Store;
 
-/// Audits the ledger, and every task against it: an open task has its hold and nothing else, a final one has none left, what it was
-/// charged is what was captured, a test task has no movements, and no movement lacks its task. Reads everything.
+/// Audits the ledger, and every task against it: an open task has its hold and nothing else, a
+/// final one has none left, what it was charged is what was captured, a test task has no movements,
+/// and no movement lacks its task. Reads everything.
 ///
 /// # Errors
 /// When the store cannot be reached.

@@ -1,5 +1,5 @@
-//! Following a task. One that this process works on tells its changes from memory; one that another node works on is looked at every
-//! now and then. A stream moves between the two as the task does.
+//! Following a task. One that this process works on tells its changes from memory; one that another
+//! node works on is looked at every now and then. A stream moves between the two as the task does.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The worker of this process: runs the tasks that are its own and, every third of a lease, sees to the order among nodes.
+//! The worker of this process: runs the tasks that are its own and, every third of a lease, sees to
+//! the order among nodes.
 //!
 //! | every third of a lease | |
 //! |---|---|
@@ -6,8 +7,8 @@
 //! | take-over | open tasks of nodes whose lease is over, in batches; also its own that it does not know of |
 //! | sweep | ends every open task, whoever's, whose deadline has passed |
 //!
-//! Tasks come from memory, in the order of submission; nothing is looked for in the database but what a dead node left. All that this
-//! module spawns ends with the [`Worker`].
+//! Tasks come from memory, in the order of submission; nothing is looked for in the database but
+//! what a dead node left. All that this module spawns ends with the [`Worker`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use super::status::Status;
 use crate::providers::{Failure, FailureReason};
 use crate::store::StoreError;
 
+mod deliver;
+mod patience;
 mod run;
 
 /// How many tasks are taken over, or swept, in one statement.
@@ -52,7 +55,8 @@ pub(super) enum Standing {
 }
 
 impl Standing {
-    /// As the row tells it. An attempt that was refused looks like one that got lost: the safe reading.
+    /// As the row tells it. An attempt that was refused looks like one that got lost: the safe
+    /// reading.
     fn of(attempt: u32, upstream_id: Option<String>) -> Self {
         match (attempt, upstream_id) {
             (0, _) => Self::Unasked { attempts: 0 },
@@ -167,7 +171,8 @@ impl Core {
     }
 
     async fn heartbeat(&self) -> Result<(), StoreError> {
-        // What is on the board now was committed before the heartbeat looks, so a task that it misses is not ours any more.
+        // What is on the board now was committed before the heartbeat looks, so a task that it
+        // misses is not ours any more.
         let known = self.board.all();
         let owned = self
             .records
@@ -187,7 +192,8 @@ impl Core {
         Ok(())
     }
 
-    /// A task that is not ours any more: whoever watches it here is told if it has ended, and its run stops.
+    /// A task that is not ours any more: whoever watches it here is told if it has ended, and its
+    /// run stops.
     async fn lost(&self, live: &Live) {
         let task = live.task();
         if let Ok(row) = self.stored(task.account_id, task.test, task.id).await

@@ -1,11 +1,14 @@
-//! The embedded upstream: paints pictures and renders clips in this process, for free, the same for the same request.
+//! The embedded upstream: paints pictures and renders clips in this process, for free, the same for
+//! the same request.
 //!
-//! It behaves as a remote upstream does. `submit` answers at once with an id, `poll` tells the progress, `cancel` stops a render between
-//! two frames. Because a render is free and repeatable, what a restart lost is simply started again: an unknown id is no error.
-//! `[sandbox:…]` directives in the prompt rehearse other outcomes ([`directives`]).
+//! It behaves as a remote upstream does. `submit` answers at once with an id, `poll` tells the
+//! progress, `cancel` stops a render between two frames. Because a render is free and repeatable,
+//! what a restart lost is simply started again: an unknown id is no error. `[sandbox:…]` directives
+//! in the prompt rehearse other outcomes ([`directives`]).
 //!
-//! Bounds: renders run on blocking threads, as many at once as there are processor cores; the others queue. A result that nobody fetches
-//! is dropped after [`RESULT_KEPT`]; a render that nobody polls goes on to its end, which the painter's own limits bound.
+//! Bounds: renders run on blocking threads, as many at once as there are processor cores; the
+//! others queue. A result that nobody fetches is dropped after [`RESULT_KEPT`]; a render that
+//! nobody polls goes on to its end, which the painter's own limits bound.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -53,7 +56,7 @@ pub struct Sandbox {
 struct Renders {
     by_task: Mutex<HashMap<Uuid, Arc<Render>>>,
     /// One place for each core.
-    cores: Semaphore,
+    cores: Arc<Semaphore>,
 }
 
 /// One render.
@@ -87,7 +90,7 @@ impl Default for Sandbox {
         Self {
             renders: Arc::new(Renders {
                 by_task: Mutex::default(),
-                cores: Semaphore::new(cores),
+                cores: Arc::new(Semaphore::new(cores)),
             }),
         }
     }
@@ -169,10 +172,17 @@ impl Renders {
         let count = directives
             .partial
             .map_or(job.count, |some| some.min(job.count));
-        let _core = self.cores.acquire().await.ok()?;
+        let core = Arc::clone(&self.cores)
+            .acquire_owned()
+            .await
+            .expect("nobody closes the semaphore");
         let shared = Arc::clone(render);
-        let painted =
-            tokio::task::spawn_blocking(move || paint_all(&job, &prompt, count, &shared)).await;
+        let painted = tokio::task::spawn_blocking(move || {
+            // Held to the end of the work, even when nobody waits for it any more.
+            let _core = core;
+            paint_all(&job, &prompt, count, &shared)
+        });
+        let painted = painted.await;
         match painted {
             Ok(Ok(files)) => Some(Ok(files)),
             Ok(Err(RenderError::Cancelled)) => None,
@@ -204,7 +214,8 @@ fn refusal(error: RenderError) -> Failure {
     }
 }
 
-/// Failures that come after the job was taken. The refusal for too many calls comes before, when it is submitted.
+/// Failures that come after the job was taken. The refusal for too many calls comes before, when it
+/// is submitted.
 fn rehearsed_failure(fail: FailWith) -> Option<Failure> {
     let (reason, message) = match fail {
         FailWith::ContentPolicy => (
@@ -284,18 +295,16 @@ fn scene(job: &Job, prompt: &str, index: u32) -> Scene {
         height: job.height,
         resolution: job.resolution.clone(),
         aspect_ratio: job.aspect_ratio.clone(),
-        seed: job.seed.map_or_else(|| seed_of(prompt), u64::from),
+        seed: job.seed.unwrap_or_else(|| seed_of(prompt)).into(),
         index,
         references: job.references.iter().map(|bytes| bytes.to_vec()).collect(),
     }
 }
 
-/// A seed that a prompt always gives.
-fn seed_of(prompt: &str) -> u64 {
+/// A seed that a prompt always gives; one that a caller can ask for, since the picture shows it.
+fn seed_of(prompt: &str) -> u32 {
     let digest: [u8; 32] = Sha256::digest(prompt).into();
-    digest[..8]
-        .iter()
-        .fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
 fn id_of(job: &Job) -> String {

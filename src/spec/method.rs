@@ -213,10 +213,6 @@ pub struct Checked<S>(pub S);
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with every violation.
-#[expect(
-    clippy::result_large_err,
-    reason = "tonic's handlers return Status by value"
-)]
 pub fn check<M: Validate>(request: &Request<M>) -> Result<(), Status> {
     validate::check(request.get_ref())
         .map_err(|violations| ApiError::invalid(Reason::InvalidArgument, violations).into())

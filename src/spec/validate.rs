@@ -143,7 +143,8 @@ impl Violations {
     }
 
     /// Checks an integer.
-    pub fn number(&mut self, field: &str, value: i64, limits: Number) {
+    pub fn number(&mut self, field: &str, value: impl Into<i64>, limits: Number) {
+        let value = value.into();
         let below = limits.least.is_some_and(|least| value < least);
         let above = limits.greatest.is_some_and(|greatest| value > greatest);
         if below || above {

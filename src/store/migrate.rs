@@ -1,10 +1,12 @@
 //! Brings the schema up to date from the files in `src/store/migrations`.
 //!
-//! Files are `V{number}__{name}.sql`; one that was released is never edited, since refinery compares checksums. Each runs in its own
-//! transaction, so that a kill in the middle leaves the schema at a whole version.
+//! Files are `V{number}__{name}.sql`; one that was released is never edited, since refinery
+//! compares checksums. Each runs in its own transaction, so that a kill in the middle leaves the
+//! schema at a whole version.
 //!
-//! **Locks.** One session-wide advisory lock ([`MIGRATION_LOCK`]) on the connection that migrates: replicas that start together take
-//! turns, and a dead one frees it. When there is nothing to do, two small reads say so and no lock is taken.
+//! **Locks.** One session-wide advisory lock ([`MIGRATION_LOCK`]) on the connection that migrates:
+//! replicas that start together take turns, and a dead one frees it. When there is nothing to do,
+//! two small reads say so and no lock is taken.
 
 use deadpool_postgres::Object;
 use refinery::Migration;
@@ -15,7 +17,8 @@ mod embedded {
     refinery::embed_migrations!("src/store/migrations");
 }
 
-/// An arbitrary number that stands for "migrating Piooy" among PostgreSQL's advisory locks ("piooy" in ASCII).
+/// An arbitrary number that stands for "migrating Piooy" among PostgreSQL's advisory locks ("piooy"
+/// in ASCII).
 const MIGRATION_LOCK: i64 = 0x0070_696f_6f79;
 
 pub(super) async fn migrate(store: &Store) -> Result<(), StoreError> {
@@ -44,7 +47,8 @@ pub(super) async fn migrate(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether exactly the known migrations have been applied. A difference of any kind is left to refinery to judge.
+/// Whether exactly the known migrations have been applied. A difference of any kind is left to
+/// refinery to judge.
 async fn is_current(client: &Client, known: &[Migration]) -> Result<bool, StoreError> {
     let exists = client
         .query_one(

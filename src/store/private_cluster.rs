@@ -8,16 +8,19 @@
 //!             server.log          what the server has to say
 //! ```
 //!
-//! **Who owns, who shares.** The server belongs to the process that holds `owner.lock` exclusively. Others ([`PrivateCluster::open`])
-//! find it held and connect beside it, holding `users.lock` in common; an owner that stops first waits up to [`USERS_WAIT_MAX`] for
-//! that lock alone, so that two short commands without a server between them do not cut each other off. Both are locks of the kernel
-//! and go with the process, however it ends. Order: `users.lock`, then `owner.lock`.
+//! **Who owns, who shares.** The server belongs to the process that holds `owner.lock` exclusively.
+//! Others ([`PrivateCluster::open`]) find it held and connect beside it, holding `users.lock` in
+//! common; an owner that stops first waits up to [`USERS_WAIT_MAX`] for that lock alone, so that
+//! two short commands without a server between them do not cut each other off. Both are locks of
+//! the kernel and go with the process, however it ends. Order: `users.lock`, then `owner.lock`.
 //!
-//! **Crashes.** If we are killed, PostgreSQL stays, and the next owner adopts it. If PostgreSQL is killed, its own recovery does the
-//! rest. If the making of the data directory is cut short, the leftovers have another name and are removed.
+//! **Crashes.** If we are killed, PostgreSQL stays, and the next owner adopts it. If PostgreSQL is
+//! killed, its own recovery does the rest. If the making of the data directory is cut short, the
+//! leftovers have another name and are removed.
 //!
-//! **Access.** No TCP; the socket's directory is for its owner alone, and so `trust` is enough inside. PostgreSQL refuses to run as
-//! root: then it runs as `postgres`, else `nobody`, who owns everything below the directory but the locks.
+//! **Access.** No TCP; the socket's directory is for its owner alone, and so `trust` is enough
+//! inside. PostgreSQL refuses to run as root: then it runs as `postgres`, else `nobody`, who owns
+//! everything below the directory but the locks and the log.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -40,11 +43,13 @@ use programs::Programs;
 const USERS_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long [`PrivateCluster::own`] waits for a command that is just finishing.
 const OWNER_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long [`PrivateCluster::open`] waits for the server of another process to answer; it may be making its data directory.
+/// How long [`PrivateCluster::open`] waits for the server of another process to answer; it may be
+/// making its data directory.
 const SERVER_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often a lock or a file is looked at again.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Longest path of a unix socket on the systems we know: `sun_path` holds 104 bytes on macOS and 108 on Linux, with a final NUL.
+/// Longest path of a unix socket on the systems we know: `sun_path` holds 104 bytes on macOS and
+/// 108 on Linux, with a final NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 /// The socket's file name; the number is the port PostgreSQL believes it has.
 const SOCKET_FILE: &str = ".s.PGSQL.5432";
@@ -52,13 +57,16 @@ const SOCKET_FILE: &str = ".s.PGSQL.5432";
 const SUPERUSER: &str = "piooy";
 /// The database `initdb` makes for clients to use.
 const DATABASE: &str = "postgres";
-/// `server.log` is set aside at a start when it has grown past this. It holds starts, stops and crashes, not statements.
+/// `server.log` is set aside at a start when it has grown past this. It holds starts, stops and
+/// crashes, not statements.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
-/// How the server is run. Given on its command line, so that a newer Piooy brings its own values to an old cluster.
+/// How the server is run. Given on its command line, so that a newer Piooy brings its own values to
+/// an old cluster.
 ///
-/// The memory is what a small host can spare; the processes left out (parallel workers, replication) serve nothing here. Errors of
-/// statements reach whoever sent them, so the log keeps only the server's own affairs.
+/// The memory is what a small host can spare; the processes left out (parallel workers,
+/// replication) serve nothing here. Errors of statements reach whoever sent them, so the log keeps
+/// only the server's own affairs.
 const SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", ""),
     ("unix_socket_permissions", "0700"),
@@ -86,44 +94,95 @@ pub struct ClusterOptions {
     pub settings: Vec<(String, String)>,
 }
 
-/// Why there is no server. For the operator who starts Piooy: the texts name paths and what to do, and are not for callers of the API.
+/// Why there is no server. For the operator who starts Piooy: the texts name paths and what to do,
+/// and are not for callers of the API.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
+    /// There is no cluster yet, and no installed version that is new enough to make one.
     #[error("PostgreSQL 15 or newer was not found; install it ({install}) or set DATABASE_URL")]
-    ProgramsMissing { install: &'static str },
+    ProgramsMissing {
+        /// The shell command that installs PostgreSQL on this platform.
+        install: &'static str,
+    },
+    /// The cluster exists, and the one major version that can run it, the one that made it, is not installed.
     #[error(
-        "{} was made by PostgreSQL {version}, whose programs were not found; install that version or set DATABASE_URL",
+        "{} was made by PostgreSQL {version}, whose programs were not found; \
+         install that version or set DATABASE_URL",
         directory.display()
     )]
-    VersionMissing { directory: PathBuf, version: u32 },
+    VersionMissing {
+        /// PostgreSQL's data directory.
+        directory: PathBuf,
+        /// The major version that made it.
+        version: u32,
+    },
+    /// We are root, and `/etc/passwd` has neither `postgres` nor `nobody` to run the server as.
     #[error(
-        "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as; set DATABASE_URL"
+        "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as; \
+         set DATABASE_URL"
     )]
     AccountMissing,
+    /// We are root, and the user that is to run the server has no way into the cluster's directory.
     #[error(
         "PostgreSQL does not run as root, and the user {account} may not enter {}; \
-         set PIOOY_DATA_DIR to a directory that every user may enter (such as /var/lib/piooy), or set DATABASE_URL",
+         set PIOOY_DATA_DIR to a directory that every user may enter (such as /var/lib/piooy), \
+         or set DATABASE_URL",
         directory.display()
     )]
-    Unreachable { account: String, directory: PathBuf },
+    Unreachable {
+        /// The user that the server would run as.
+        account: String,
+        /// The first directory on the way that is closed to that user.
+        directory: PathBuf,
+    },
+    /// [`PrivateCluster::own`] waited, and another process still owns the server.
     #[error("another server already runs on {}", directory.display())]
-    InUse { directory: PathBuf },
+    InUse {
+        /// The cluster's directory.
+        directory: PathBuf,
+    },
+    /// Another process holds the locks, but its server came neither up nor down in the time allowed.
     #[error("the database server of another process on {} does not answer", directory.display())]
-    Unresponsive { directory: PathBuf },
+    Unresponsive {
+        /// The cluster's directory.
+        directory: PathBuf,
+    },
+    /// Others could enter where the socket is to be, and with it the database as its superuser.
     #[error("{} belongs to someone else or is open to others; remove it", directory.display())]
-    SocketDirectoryUnsafe { directory: PathBuf },
+    SocketDirectoryUnsafe {
+        /// The directory of the socket, which may be among the temporary files.
+        directory: PathBuf,
+    },
+    /// `initdb` failed.
     #[error("the database cluster could not be made: {output}")]
-    Initialise { output: String },
+    Initialise {
+        /// What it wrote to standard error.
+        output: String,
+    },
+    /// The server ended, or did not accept work in the time a recovery may take.
     #[error("PostgreSQL did not start: {log}")]
-    Start { log: String },
+    Start {
+        /// What its log says of this start: the last two KiB at most.
+        log: String,
+    },
+    /// A file or directory of the cluster could not be used.
     #[error("cannot {action} {}", path.display())]
     Files {
+        /// What was tried, in words that follow "cannot".
         action: &'static str,
+        /// What it was tried on.
         path: PathBuf,
+        /// Why it failed.
         source: io::Error,
     },
+    /// A program could not be started at all.
     #[error("cannot run {}", program.display())]
-    Run { program: PathBuf, source: io::Error },
+    Run {
+        /// The program's path.
+        program: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
 }
 
 /// Names the failed action and path of an [`io::Error`].
@@ -236,9 +295,13 @@ impl PrivateCluster {
         self.postmaster.process_id()
     }
 
-    /// Stops the server once nobody else uses it, at the latest after a bounded wait. No process stays behind.
+    /// Stops the server once nobody else uses it, at the latest after a bounded wait. No process
+    /// stays behind.
     pub async fn stop(mut self) {
         let deadline = Instant::now() + USERS_WAIT_MAX;
+        // To turn a lock held in common into one held alone is done differently everywhere: give up
+        // the one, then take the other.
+        let _ = self.users.unlock();
         while self.users.try_lock().is_err() && Instant::now() < deadline {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -331,8 +394,8 @@ impl Place {
         }
     }
 
-    /// A directory for the socket that only the server's account may enter: `socket/`, or a short one among the temporary files
-    /// when the path would be too long for a socket.
+    /// A directory for the socket that only the server's account may enter: `socket/`, or a short
+    /// one among the temporary files when the path would be too long for a socket.
     fn socket_directory(&self) -> Result<PathBuf, ClusterError> {
         let inside = self.directory.join("socket");
         let socket = if inside.join(SOCKET_FILE).as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
@@ -354,7 +417,8 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(files("make", &socket)(error)),
         }
-        // Anyone can make a directory among the temporary files: one that others could enter would let them in as superuser.
+        // Anyone can make a directory among the temporary files: one that others could enter would
+        // let them in as superuser.
         let metadata = fs::symlink_metadata(&socket).map_err(files("read", &socket))?;
         let is_ours = metadata.uid() == account::server_user_id(self.account.as_ref());
         if metadata.is_dir() && is_ours && metadata.mode() & 0o077 == 0 {
@@ -387,7 +451,8 @@ async fn start(place: &Place, options: &ClusterOptions) -> Result<Postmaster, Cl
         initialise(place, &programs).await?;
     }
     let socket_directory = place.socket_directory()?;
-    // A list of directories to PostgreSQL: quoted, a comma or a space in ours stays part of the name.
+    // A list of directories to PostgreSQL: quoted, a comma or a space in ours stays part of the
+    // name.
     let quoted = format!(
         "\"{}\"",
         socket_directory.display().to_string().replace('"', "\"\"")

@@ -1,4 +1,5 @@
-//! The ledger: no account ever owes, no movement is lost or made twice, nothing is rewritten unseen.
+//! The ledger: no account ever owes, no movement is lost or made twice, nothing is rewritten
+//! unseen.
 
 use piooy::ledger::{
     Balance, Entry, Kind, Ledger, LedgerAccount, LedgerError, NOTE_CHARACTERS_MAX,
@@ -378,7 +379,11 @@ async fn every_entry_debits_one_account_and_credits_another() {
         .unwrap();
     let client = database.store().client().await.unwrap();
     let legs = client
-        .query("SELECT seq, side, ledger_account, amount FROM ledger_legs ORDER BY seq DESC, side DESC", &[])
+        .query(
+            "SELECT seq, side, ledger_account, amount FROM ledger_legs \
+             ORDER BY seq DESC, side DESC",
+            &[],
+        )
         .await
         .unwrap();
     let legs: Vec<(i64, String, String, i64)> = legs
@@ -504,7 +509,8 @@ async fn verification_finds_a_task_settled_twice() {
     assert_eq!((verification.accounts, verification.entries), (1, 7));
 }
 
-/// Many writers, each with batches over many accounts in any order: none waits for another for ever, and every chain stays whole.
+/// Many writers, each with batches over many accounts in any order: none waits for another for
+/// ever, and every chain stays whole.
 #[tokio::test]
 async fn concurrent_writers_keep_every_chain_whole() {
     const WRITERS: u64 = 12;
@@ -539,7 +545,8 @@ async fn concurrent_writers_keep_every_chain_whole() {
     assert_sound(&ledger).await;
 }
 
-/// Rounds of one grant, some holds, and their settlement, drawn from `seed`. Returns what was granted and what was charged.
+/// Rounds of one grant, some holds, and their settlement, drawn from `seed`. Returns what was
+/// granted and what was charged.
 async fn write(store: Store, accounts: Vec<Uuid>, seed: u64, rounds: u64) -> (i64, i64) {
     let ledger = Ledger::new(store.clone());
     let mut random = Random(seed);

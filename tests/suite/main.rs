@@ -1,10 +1,12 @@
-//! Every integration test, one module a promise, in one binary: it links once and shares one PostgreSQL server.
+//! Every integration test, one module a promise, in one binary: it links once and shares one
+//! PostgreSQL server.
 
 mod support;
 
 mod accounts;
 mod faces;
 mod gate;
+mod generation;
 mod ledger;
 mod rooms;
 mod store;

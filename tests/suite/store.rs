@@ -1,10 +1,12 @@
-//! The store: statements that PostgreSQL understands, migrations, and the life of a private cluster.
+//! The store: statements that PostgreSQL understands, migrations, and the life of a private
+//! cluster.
 
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use piooy::store::{Opened, PrivateCluster, Store, StoreError, StoreOptions};
+use piooy::store::{ClusterError, Opened, PrivateCluster, Store, StoreError, StoreOptions};
 
 use crate::support;
 
@@ -96,6 +98,22 @@ async fn an_absent_server_is_unavailable() {
     assert!(matches!(absent.err(), Some(StoreError::Unavailable(_))));
     let mistyped = Store::connect("postgresql://host:port/", StoreOptions::default()).await;
     assert!(matches!(mistyped.err(), Some(StoreError::Url(_))));
+}
+
+/// The servers of the tests have no certificate: asking for TLS must fail rather than go on
+/// without.
+#[tokio::test]
+async fn tls_that_was_asked_for_is_not_skipped() {
+    let database = support::database().await;
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let url = format!("{}&sslmode={mode}", database.url());
+        let refused = Store::connect(&url, StoreOptions::default()).await;
+        assert!(
+            matches!(refused.err(), Some(StoreError::Unavailable(_))),
+            "{mode}"
+        );
+    }
+    connect(&format!("{}&sslmode=prefer", database.url())).await;
 }
 
 #[tokio::test]
@@ -223,6 +241,29 @@ async fn a_long_path_gets_a_short_socket() {
     execute(shared.url(), "SELECT 1").await;
     drop(shared);
     cluster.stop().await;
+}
+
+/// Root's server runs as another user, who may not be able to get at what root can.
+#[tokio::test]
+async fn a_directory_that_the_server_cannot_enter_is_named() {
+    let mut options = support::absent_cluster("closed");
+    let closed = options.directory.clone();
+    fs::DirBuilder::new().mode(0o700).create(&closed).unwrap();
+    options.directory = closed.join("cluster");
+    match PrivateCluster::own(&options).await {
+        Err(ClusterError::Unreachable { directory, .. }) => {
+            assert_eq!(directory, closed.canonicalize().unwrap())
+        }
+        Err(error) => panic!("{error}"),
+        Ok(cluster) => {
+            assert_ne!(
+                fs::metadata(&closed).unwrap().uid(),
+                0,
+                "root's directory cannot be entered"
+            );
+            cluster.stop().await;
+        }
+    }
 }
 
 async fn connect(url: &str) -> Store {

@@ -1,11 +1,13 @@
 //! What tests share: a real PostgreSQL, and a database of its own for each test.
 //!
-//! - A test process runs one private server, on a copy of a data directory that is made once for each target directory (making one
-//!   takes a second, copying it a few hundredths). So one process of `cargo test` has one server, each process of `cargo nextest`
-//!   its own, and no two runs can meet.
+//! - A test process runs one private server, on a copy of a data directory that is made once for
+//!   each target directory (making one takes a second, copying it a few hundredths). So one process
+//!   of `cargo test` has one server, each process of `cargo nextest` its own, and no two runs can
+//!   meet.
 //! - The server migrates one template database; [`database`] clones it.
-//! - A small shell waits for the end of the test process, however it comes (its standard input, a pipe from us, closes), and then
-//!   removes server and files. Nothing there is worth keeping: the server runs without `fsync` and is stopped the hard way.
+//! - A small shell waits for the end of the test process, however it comes (its standard input, a
+//!   pipe from us, closes), and then removes server and files. Nothing there is worth keeping: the
+//!   server runs without `fsync` and is stopped the hard way.
 
 use std::fs::{self, File};
 use std::io;
@@ -46,7 +48,8 @@ pub async fn database() -> TestDatabase {
     TestDatabase { store, url }
 }
 
-/// A cluster of the calling test's own, with its data directory made and nothing running. `name` is the directory's.
+/// A cluster of the calling test's own, with its data directory made and nothing running. `name` is
+/// the directory's.
 pub fn stopped_cluster(name: &str) -> ClusterOptions {
     let server = server();
     let directory = server.directory.join(name);
@@ -69,7 +72,8 @@ struct Server {
     _shell: Child,
 }
 
-/// The server of this process. It outlives the runtime of the test that came first, so a thread with a runtime of its own makes it.
+/// The server of this process. It outlives the runtime of the test that came first, so a thread
+/// with a runtime of its own makes it.
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
@@ -111,8 +115,8 @@ async fn start_server() -> Server {
     }
 }
 
-/// The directory that holds the prepared cluster, below the target directory; or, when we are root and the server's account cannot
-/// enter that, one beside the temporary files.
+/// The directory that holds the prepared cluster, below the target directory; or, when we are root
+/// and the server's account cannot enter that, one beside the temporary files.
 async fn prepared_root() -> PathBuf {
     let below_target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgresql");
     match prepare(&below_target).await {
@@ -205,7 +209,9 @@ fn remove_when_we_end(server_process: u32, directory: &Path) -> Child {
         read -r _
         kill -QUIT "$1"
         tries=200
-        while [ -e "$2/cluster/data/postmaster.pid" ] && [ $((tries -= 1)) -gt 0 ]; do sleep 0.05; done
+        while [ -e "$2/cluster/data/postmaster.pid" ] && [ $((tries -= 1)) -gt 0 ]; do
+            sleep 0.05
+        done
         rm -rf "$2""#;
     Command::new("/bin/sh")
         .args(["-c", SCRIPT, "sh", &server_process.to_string()])

@@ -82,6 +82,7 @@ fn describe(tool: &ToolInfo) -> Value {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with name and arguments")]
 struct CallParams<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -92,6 +93,7 @@ struct CallParams<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct CallMeta<'a> {
     #[serde(borrow, default, rename = "idempotencyKey")]
     idempotency_key: Option<Cow<'a, str>>,

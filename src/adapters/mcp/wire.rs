@@ -14,6 +14,7 @@ use super::era::Era;
 
 /// A message from a client: a request, a notification (no id), or an answer (no method).
 #[derive(Deserialize)]
+#[serde(expecting = "a JSON-RPC object")]
 pub struct Incoming<'a> {
     #[serde(borrow)]
     jsonrpc: Option<Cow<'a, str>>,

@@ -1,4 +1,5 @@
--- Writes down the progress of many tasks. It passes over rows that are locked: progress is worth no wait.
+-- Writes down the progress of many tasks. It passes over rows that are locked: progress is worth no
+-- wait.
 WITH told AS (
     SELECT t.account_id, t.id, p.progress
     FROM unnest($2::uuid[], $3::uuid[], $4::smallint[]) AS p (account_id, id, progress)

@@ -1,6 +1,7 @@
--- Where tasks and the ledger disagree; that a task's movements agree among themselves is the ledger's own audit. A live task holds its
--- price; it is settled when it ends and not before, and what it was charged is what was captured. A test task moves nothing. No movement
--- is without its task.
+-- Where tasks and the ledger disagree; that a task's movements agree among themselves is the
+-- ledger's own audit. A live task holds its price; it is settled when it ends and not before, and
+-- what it was charged is what was captured. A test task moves nothing. No movement is without its
+-- task.
 SELECT account_id, id, problem
 FROM (
     SELECT
@@ -9,10 +10,13 @@ FROM (
         CASE
             WHEN t.model IS NULL THEN 'the ledger has movements of a task that does not exist'
             WHEN t.test THEN CASE WHEN m.held IS NOT NULL THEN 'a test task has movements' END
-            WHEN m.held IS DISTINCT FROM t.quoted THEN format('the task was quoted %s and held %s', t.quoted, m.held)
-            WHEN t.finished_at IS NULL THEN CASE WHEN m.settlements > 0 THEN 'the task is open and was settled' END
+            WHEN m.held IS DISTINCT FROM t.quoted
+                THEN format('the task was quoted %s and held %s', t.quoted, m.held)
+            WHEN t.finished_at IS NULL
+                THEN CASE WHEN m.settlements > 0 THEN 'the task is open and was settled' END
             WHEN m.settlements = 0 THEN 'the task has ended and was not settled'
-            WHEN m.captured <> t.charged THEN format('the task was charged %s and captured %s', t.charged, m.captured)
+            WHEN m.captured <> t.charged
+                THEN format('the task was charged %s and captured %s', t.charged, m.captured)
         END AS problem
     FROM tasks AS t
     FULL JOIN (

@@ -6,11 +6,13 @@
 //!    └── not submitted ── lookup ◀──────── Unknown ◀────┴─ no answer
 //! ```
 //!
-//! Money is at stake in two places. A submission goes out only after its attempt is in the row, and only from Unasked; so after a crash
-//! the attempt is Unknown, and nothing but the upstream's own word leads back to Unasked. And the end of a task goes through
+//! Money is at stake in two places. A submission goes out only after its attempt is in the row, and
+//! only from Unasked; so after a crash the attempt is Unknown, and nothing but the upstream's own
+//! word leads back to Unasked. And the end of a task goes through
 //! [`Records::finish`](super::super::records::Records::finish) alone, which lets the first one win.
 //!
-//! A run that is no longer needed is dropped at its next wait; that is why it holds nothing that the row does not.
+//! A run that is no longer needed is dropped at its next wait; that is why it holds nothing that
+//! the row does not.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,14 +27,15 @@ use super::super::records::Ending;
 use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
-use super::super::task::{Credits, Output, share};
+use super::super::task::{Credits, Output};
+use super::deliver::deliver;
+use super::patience::{insist, insist_on_asset};
 use super::{Assignment, Standing, too_late};
-use crate::assets::{AssetError, StoredAsset};
 use crate::catalog::Model;
-use crate::providers::{Cancel, Failure, FailureReason, Job, Lookup, Poll, Provider, Rendered};
-use crate::store::StoreError;
+use crate::providers::{Cancel, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider};
 
-/// How often each route is asked before a task is given up. Only refusals count that leave no doubt.
+/// How often each route is asked before a task is given up. Only refusals count that leave no
+/// doubt.
 const ATTEMPTS_PER_ROUTE: usize = 2;
 /// How long an upstream may take to stop a job whose time is up.
 const LAST_CALL_MAX: Duration = Duration::from_secs(10);
@@ -58,13 +61,18 @@ impl End {
     }
 }
 
-/// What a step leads to.
-enum Next {
-    /// Go on from here.
-    Stands(Standing),
+/// Why a run goes no further.
+enum Stop {
+    /// The task ends.
     Ends(End),
     /// It is somebody else's to go on, or nobody's.
     LetGo,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Ends(End::Failed(failure))
+    }
 }
 
 /// An attempt that an upstream knows.
@@ -133,9 +141,10 @@ impl Run<'_> {
 
     /// Steps from standing to standing; `None` when the task was let go.
     async fn drive(&mut self, mut standing: Standing) -> Option<End> {
+        let unasked = matches!(standing, Standing::Unasked { .. });
         let _turn = tokio::select! {
             biased;
-            () = self.live.canceled.cancelled(), if matches!(standing, Standing::Unasked { .. }) => return Some(End::Canceled),
+            () = self.live.canceled.cancelled(), if unasked => return Some(End::Canceled),
             turn = self.core.running.acquire() => turn.expect("nobody closes the semaphore"),
         };
         loop {
@@ -145,92 +154,96 @@ impl Run<'_> {
                 Standing::Asked {
                     attempt,
                     upstream_id,
-                } => Next::Ends(self.follow(attempt, upstream_id).await),
+                } => Err(Stop::Ends(self.follow(attempt, upstream_id).await)),
             };
             standing = match next {
-                Next::Stands(standing) => standing,
-                Next::Ends(end) => return Some(end),
-                Next::LetGo => return None,
+                Ok(standing) => standing,
+                Err(Stop::Ends(end)) => return Some(end),
+                Err(Stop::LetGo) => return None,
             };
         }
     }
 
-    /// Asks the next upstream, once.
-    async fn ask(&mut self, attempts: u32) -> Next {
+    /// Asks the next upstream, once, with the intent written down before.
+    async fn ask(&self, attempts: u32) -> Result<Standing, Stop> {
         let Some((model, routes)) = self.routes() else {
-            return Next::Ends(End::failed(
-                FailureReason::ProviderError,
-                "no upstream for the model can be reached any more",
-            ));
+            return Err(no_upstream("no upstream for the model is set up any more"));
         };
-        let round = attempts as usize / routes.len();
-        if round >= ATTEMPTS_PER_ROUTE {
-            return Next::Ends(End::failed(
-                FailureReason::ProviderError,
-                "every upstream refused the task",
-            ));
+        let made = attempts as usize;
+        if made >= ATTEMPTS_PER_ROUTE * routes.len() {
+            return Err(no_upstream("no upstream took the task"));
         }
-        if round > 0
-            && attempts as usize % routes.len() == 0
-            && !self.pause(self.core.settings.poll_wait_max).await
-        {
-            return Next::Ends(End::Canceled);
+        if made > 0 && made.is_multiple_of(routes.len()) {
+            // Every route has refused: give them time.
+            self.pause(self.core.settings.poll_wait_max).await;
+        }
+        if self.live.canceled.is_cancelled() {
+            return Err(Stop::Ends(End::Canceled));
         }
         let attempt = attempts + 1;
-        let route = &routes[attempts as usize % routes.len()];
-        let job = match self.job(model, route, attempt).await {
-            Ok(job) => job,
-            Err(failure) => return Next::Ends(End::Failed(failure)),
+        let route = &routes[made % routes.len()];
+        let job = self.job(model, route, attempt).await?;
+        self.begin(attempt, route.provider.name()).await?;
+        self.submit(route.provider.as_ref(), &job).await
+    }
+
+    /// Writes down the intent, without which nothing may be asked.
+    async fn begin(&self, attempt: u32, provider: &str) -> Result<(), Stop> {
+        let (core, live) = (self.core, self.live);
+        let begin = || {
+            core.records
+                .begin(core.node, live.account_id, live.id, attempt, provider)
         };
-        let name = route.provider.name();
-        let begun = self.insist(|| {
-            self.core.records.begin(
-                self.core.node,
-                self.live.account_id,
-                self.live.id,
-                attempt,
-                name,
-            )
-        });
-        let Some(started_at) = begun.await else {
-            return Next::LetGo;
-        };
-        self.live.change(|task| {
+        let started_at = insist(self.core, self.live, begin)
+            .await
+            .ok_or(Stop::LetGo)?;
+        live.change(|task| {
             if let Some(status) = task.status.after(Event::Start) {
                 task.status = status;
                 task.started_at = Some(started_at);
-                name.clone_into(&mut task.provider);
+                provider.clone_into(&mut task.provider);
             }
         });
-        match route.provider.submit(&job).await {
-            Ok(upstream_id) => self.arrived(attempt, upstream_id).await,
-            Err(refused) if !refused.definite => {
-                tracing::warn!(task = %self.live.id, attempt, provider = name, message = refused.failure.message, "no answer");
-                Next::Stands(Standing::Unknown { attempt })
-            }
-            Err(refused)
-                if refused.failure.reason.is_retryable() && !is_last(attempt, routes.len()) =>
-            {
-                tracing::info!(task = %self.live.id, attempt, provider = name, message = refused.failure.message, "refused");
-                Next::Stands(Standing::Unasked { attempts: attempt })
-            }
-            Err(refused) => Next::Ends(End::Failed(refused.failure)),
+        Ok(())
+    }
+
+    async fn submit(&self, provider: &dyn Provider, job: &Job) -> Result<Standing, Stop> {
+        let attempt = job.attempt;
+        let refused = match provider.submit(job).await {
+            Ok(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
+            Err(refused) => refused,
+        };
+        tracing::warn!(
+            task = %self.live.id,
+            attempt,
+            provider = provider.name(),
+            definite = refused.definite,
+            message = refused.failure.message,
+            "not submitted"
+        );
+        if !refused.definite {
+            return Ok(Standing::Unknown { attempt });
         }
+        if !refused.failure.reason.is_retryable() || self.is_last(attempt) {
+            return Err(refused.failure.into());
+        }
+        Ok(Standing::Unasked { attempts: attempt })
+    }
+
+    /// Whether no route is left to be asked after an attempt.
+    fn is_last(&self, attempt: u32) -> bool {
+        self.routes()
+            .is_none_or(|(_, routes)| attempt as usize >= ATTEMPTS_PER_ROUTE * routes.len())
     }
 
     /// Asks the upstream whether an attempt arrived, until it can tell.
-    async fn find_out(&mut self, attempt: u32) -> Next {
-        let (provider, job) = match self.attempted(attempt).await {
-            Ok(attempted) => attempted,
-            Err(failure) => return Next::Ends(End::Failed(failure)),
-        };
+    async fn find_out(&self, attempt: u32) -> Result<Standing, Stop> {
+        let (provider, job) = self.attempted(attempt).await?;
         let mut wait = self.core.settings.poll_wait_min;
         loop {
             match provider.lookup(&job).await {
-                Lookup::Found(upstream_id) => return self.arrived(attempt, upstream_id).await,
-                Lookup::NotSubmitted => {
-                    return Next::Stands(Standing::Unasked { attempts: attempt });
-                }
+                Lookup::Found(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
+                Lookup::NotSubmitted => return Ok(Standing::Unasked { attempts: attempt }),
                 Lookup::CannotTell => {}
             }
             sleep(wait).await;
@@ -238,18 +251,17 @@ impl Run<'_> {
         }
     }
 
-    async fn arrived(&self, attempt: u32, upstream_id: String) -> Next {
-        let id = upstream_id.as_str();
-        self.insist(|| {
-            self.core
-                .records
-                .submitted(self.live.account_id, self.live.id, attempt, id)
-        })
-        .await;
-        Next::Stands(Standing::Asked {
+    async fn arrived(&self, attempt: u32, upstream_id: String) -> Standing {
+        let (core, live, id) = (self.core, self.live, upstream_id.as_str());
+        let submitted = || {
+            core.records
+                .submitted(live.account_id, live.id, attempt, id)
+        };
+        insist(self.core, self.live, submitted).await;
+        Standing::Asked {
             attempt,
             upstream_id,
-        })
+        }
     }
 
     /// Polls an upstream that has the task until it ends there.
@@ -258,18 +270,14 @@ impl Run<'_> {
             Ok(attempted) => attempted,
             Err(failure) => return End::Failed(failure),
         };
-        let Reached {
-            provider,
-            job,
-            upstream_id,
-        } = self.reached.insert(Reached {
+        let (core, live, work) = (self.core, self.live, self.work);
+        let reached = self.reached.insert(Reached {
             provider,
             job,
             upstream_id,
         });
-        let (core, live, work) = (self.core, self.live, self.work);
         let mut wait = core.settings.poll_wait_min;
-        // The caller's wish to stop is passed on until the upstream has answered it, whichever way.
+        // The caller's wish to stop is passed on until the upstream has answered it, either way.
         let mut wish_answered = false;
         loop {
             let wished = tokio::select! {
@@ -278,20 +286,25 @@ impl Run<'_> {
                 () = sleep(wait) => false,
             };
             if wished {
-                match provider.cancel(job, upstream_id).await {
+                match reached.cancel().await {
                     Ok(Cancel::Stopped) => return End::Canceled,
                     Ok(Cancel::GoesOn) => wish_answered = true,
                     Err(_) => sleep(wait).await,
                 }
             }
             wait = core.settings.longer(wait);
-            match provider.poll(job, upstream_id).await {
+            match reached.poll().await {
                 Ok(Poll::Running { progress }) => {
-                    job.references.clear();
+                    reached.job.references.clear();
                     let progress = progress.unwrap_or_default().min(99);
                     live.change(|task| task.progress = task.progress.max(progress));
                 }
-                Ok(Poll::Done(files)) => return deliver(core, live, work, files).await,
+                Ok(Poll::Done(files)) => {
+                    return match deliver(core, live, work, files).await {
+                        Ok((outputs, charge)) => End::Delivered { outputs, charge },
+                        Err(failure) => End::Failed(failure),
+                    };
+                }
                 Ok(Poll::Failed(failure)) => return End::Failed(failure),
                 Err(error) => {
                     tracing::warn!(task = %live.id, %error, "not polled");
@@ -301,8 +314,9 @@ impl Run<'_> {
         }
     }
 
-    /// The provider and the job of an attempt that was made, here or elsewhere. A provider that this server can no longer reach is
-    /// waited for until the deadline: the hold stays until there is a verdict.
+    /// The provider and the job of an attempt that was made, here or elsewhere. A provider that
+    /// this server can no longer reach is waited for until the deadline: the hold stays until there
+    /// is a verdict.
     async fn attempted(&self, attempt: u32) -> Result<(Arc<dyn Provider>, Job), Failure> {
         let name = self.live.task().provider;
         let route = self.routes().and_then(|(model, routes)| {
@@ -312,14 +326,15 @@ impl Run<'_> {
             Some((model, route))
         });
         let Some((model, route)) = route else {
-            tracing::warn!(task = %self.live.id, provider = name, "the provider that has the task is not set up");
+            tracing::warn!(task = %self.live.id, provider = name, "its provider is not set up");
             return std::future::pending().await;
         };
         let job = self.job(model, &route, attempt).await?;
         Ok((route.provider, job))
     }
 
-    /// The model and the ways to run the task; none when the catalogue or the settings no longer allow any.
+    /// The model and the ways to run the task; none when the catalogue or the settings no longer
+    /// allow any.
     fn routes(&self) -> Option<(&Model, Vec<Route>)> {
         let task = self.live.task();
         let wish = Wish {
@@ -340,28 +355,22 @@ impl Run<'_> {
     async fn job(&self, model: &Model, route: &Route, attempt: u32) -> Result<Job, Failure> {
         let mut job = self.work.job(self.live.id, attempt, model, route);
         for path in &self.work.references {
-            let read =
-                insist_on_asset(self.core, self.live, || self.core.assets.read_all(path)).await;
+            let read = || self.core.assets.read_all(path);
+            let read = insist_on_asset(self.core, self.live, read).await;
             job.references.push(read.map_err(|error| {
                 tracing::error!(task = %self.live.id, %error, "a reference picture is gone");
-                Failure::new(
-                    FailureReason::Internal,
-                    "a reference image could not be read any more",
-                )
+                let message = "a reference image could not be read any more";
+                Failure::new(FailureReason::Internal, message)
             })?);
         }
         Ok(job)
     }
 
-    /// Asks the upstream to stop a job that nobody will fetch. Its word changes nothing any more, so it is asked once and not for long.
+    /// Asks the upstream to stop a job that nobody will fetch. Its word changes nothing any more,
+    /// so it is asked once and not for long.
     async fn break_off(&mut self) {
-        if let Some(Reached {
-            provider,
-            job,
-            upstream_id,
-        }) = self.reached.take()
-        {
-            let stop = AssertUnwindSafe(provider.cancel(&job, &upstream_id)).catch_unwind();
+        if let Some(reached) = self.reached.take() {
+            let stop = AssertUnwindSafe(reached.cancel()).catch_unwind();
             let _ = timeout(LAST_CALL_MAX, stop).await;
         }
     }
@@ -381,7 +390,7 @@ impl Run<'_> {
             End::Canceled => {}
         }
         let batch = [(task.account_id, task.id, ending)];
-        let finished = self.insist(|| self.core.records.finish(&batch)).await;
+        let finished = insist(self.core, self.live, || self.core.records.finish(&batch)).await;
         let [(.., ending)] = batch;
         match finished.into_iter().next().flatten() {
             Some(finished) => self.live.change(|task| {
@@ -397,102 +406,33 @@ impl Run<'_> {
                 task.finished_at = Some(finished.finished_at);
             }),
             None => {
-                if let Ok(ended) = self.core.stored(task.account_id, task.test, task.id).await {
+                let stored = self.core.stored(task.account_id, task.test, task.id).await;
+                if let Ok(ended) = stored {
                     self.live.change(|task| *task = ended);
                 }
             }
         }
     }
 
-    /// Waits; false when the caller wants the task stopped.
-    async fn pause(&self, wait: Duration) -> bool {
+    /// Waits, unless the caller wants the task stopped.
+    async fn pause(&self, wait: Duration) {
         tokio::select! {
-            () = sleep(wait) => true,
-            () = self.live.canceled.cancelled() => false,
-        }
-    }
-
-    /// Tries until the database has answered.
-    async fn insist<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> F) -> T {
-        let mut wait = self.core.settings.poll_wait_min;
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                Err(error) => {
-                    tracing::warn!(task = %self.live.id, error = &error as &dyn std::error::Error, "trying again");
-                }
-            }
-            sleep(wait).await;
-            wait = self.core.settings.longer(wait);
+            () = sleep(wait) => {}
+            () = self.live.canceled.cancelled() => {}
         }
     }
 }
 
-/// Stores what the upstream delivered. What is not a picture or a video was not delivered; beyond what was asked, nothing is handed out.
-async fn deliver(core: &Core, live: &Live, work: &Work, files: Vec<Rendered>) -> End {
-    let mut outputs = Vec::new();
-    for (index, file) in (0..work.count).zip(files) {
-        let put = || {
-            core.assets.put_output(
-                live.account_id,
-                live.id,
-                index,
-                file.bytes.clone(),
-                file.poster.clone(),
-            )
-        };
-        match insist_on_asset(core, live, put).await {
-            Ok(stored) => outputs.push(output(stored, work)),
-            Err(error) => {
-                tracing::error!(task = %live.id, index, %error, "the upstream delivered something unusable")
-            }
-        }
+impl Reached {
+    async fn poll(&self) -> Result<Poll, PollError> {
+        self.provider.poll(&self.job, &self.upstream_id).await
     }
-    let delivered = u32::try_from(outputs.len()).expect("no more than were asked for");
-    if delivered == 0 {
-        return End::failed(
-            FailureReason::ProviderError,
-            "the upstream delivered nothing usable",
-        );
-    }
-    let charge = share(live.task().credits.quoted, delivered, work.count);
-    End::Delivered { outputs, charge }
-}
 
-/// A stored file; what its bytes do not tell is as it was asked for.
-fn output(stored: StoredAsset, work: &Work) -> Output {
-    Output {
-        path: stored.path,
-        mime_type: stored.mime_type.to_owned(),
-        width: stored.width.unwrap_or(work.width),
-        height: stored.height.unwrap_or(work.height),
-        duration_seconds: stored
-            .duration_seconds
-            .or(work.duration_seconds.map(f64::from)),
-        size_bytes: stored.size_bytes,
-        thumbnail_path: stored.thumbnail_path,
+    async fn cancel(&self) -> Result<Cancel, PollError> {
+        self.provider.cancel(&self.job, &self.upstream_id).await
     }
 }
 
-/// Tries until the store of assets has answered. An error that it answers with is about the file.
-async fn insist_on_asset<T, F: Future<Output = Result<T, AssetError>>>(
-    core: &Core,
-    live: &Live,
-    ask: impl Fn() -> F,
-) -> Result<T, AssetError> {
-    let mut wait = core.settings.poll_wait_min;
-    loop {
-        match ask().await {
-            Err(error @ (AssetError::Storage(_) | AssetError::Interrupted(_))) => {
-                tracing::warn!(task = %live.id, error = &error as &dyn std::error::Error, "trying again");
-            }
-            answer => return answer,
-        }
-        sleep(wait).await;
-        wait = core.settings.longer(wait);
-    }
-}
-
-fn is_last(attempt: u32, routes: usize) -> bool {
-    attempt as usize >= ATTEMPTS_PER_ROUTE * routes
+fn no_upstream(message: &str) -> Stop {
+    Stop::Ends(End::failed(FailureReason::ProviderError, message))
 }

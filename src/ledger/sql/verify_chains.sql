@@ -1,5 +1,6 @@
--- Entries that do not follow from the one before: their number is not the next, or their balances are not the earlier ones moved by
--- their amount. Differences of balances cannot overflow, since both are zero or more.
+-- Entries that do not follow from the one before: their number is not the next, or their balances
+-- are not the earlier ones moved by their amount. Differences of balances cannot overflow, since
+-- both are zero or more.
 SELECT
     account_id,
     task_id,
@@ -18,7 +19,17 @@ FROM (
 ) AS walked
 WHERE seq <> seq_before + 1
     OR available - available_before
-        <> CASE kind WHEN 'GRANT' THEN amount WHEN 'HOLD' THEN -amount WHEN 'RELEASE' THEN amount ELSE 0 END
+        <> CASE kind
+            WHEN 'GRANT' THEN amount
+            WHEN 'HOLD' THEN -amount
+            WHEN 'CAPTURE' THEN 0
+            WHEN 'RELEASE' THEN amount
+        END
     OR held - held_before
-        <> CASE kind WHEN 'HOLD' THEN amount WHEN 'CAPTURE' THEN -amount WHEN 'RELEASE' THEN -amount ELSE 0 END
+        <> CASE kind
+            WHEN 'GRANT' THEN 0
+            WHEN 'HOLD' THEN amount
+            WHEN 'CAPTURE' THEN -amount
+            WHEN 'RELEASE' THEN -amount
+        END
 LIMIT $1

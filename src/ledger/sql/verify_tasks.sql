@@ -1,4 +1,5 @@
--- Tasks whose movements are not one hold, followed by nothing yet or by one settlement of exactly that much.
+-- Tasks whose movements are not one hold, followed by nothing yet or by one settlement of exactly
+-- that much.
 SELECT
     account_id,
     task_id,

@@ -214,10 +214,10 @@ fn check(spec: &Spec, field: &FieldDescriptor) -> Result<String, Wrong> {
             );
             Ok(if field.supports_presence() {
                 format!(
-                    "        if let Some(value) = self.{name} {{ to.number({json:?}, i64::from(value), {limits}); }}\n"
+                    "        if let Some(value) = self.{name} {{ to.number({json:?}, value, {limits}); }}\n"
                 )
             } else {
-                format!("        to.number({json:?}, i64::from(self.{name}), {limits});\n")
+                format!("        to.number({json:?}, self.{name}, {limits});\n")
             })
         }
         (Some(options::Kind::Text { .. }), Kind::String)

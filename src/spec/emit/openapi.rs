@@ -305,8 +305,55 @@ fn collect(
     Ok(())
 }
 
+/// The named values of failures: name, type, meaning.
+const DETAILS: [(&str, &str, &str); 12] = [
+    ("available", "integer", "The credits that could be spent."),
+    ("column", "integer", "Where in its line the JSON is wrong."),
+    ("limit", "integer", "The number that the plan allows."),
+    (
+        "limitPerMinute",
+        "integer",
+        "The calls per minute that the plan allows.",
+    ),
+    ("line", "integer", "The line in which the JSON is wrong."),
+    (
+        "model",
+        "string",
+        "The model that cannot take what was asked for.",
+    ),
+    ("near", "strings", "Models of a similar name."),
+    ("needed", "integer", "The credits that the call costs."),
+    ("replacedBy", "string", "The model to use instead."),
+    ("retryAfterSeconds", "integer", "When to come back."),
+    ("scope", "string", "The scope that the call needs."),
+    (
+        "settings",
+        "strings",
+        "The server's settings any of which would make the model available.",
+    ),
+];
+
 fn error_schema() -> Value {
     let words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.row().word).collect();
+    let violation = json!({
+        "type": "object",
+        "properties": {
+            "field": {"type": "string", "description": "The field."},
+            "description": {"type": "string", "description": "What is allowed."},
+        },
+        "required": ["field", "description"],
+    });
+    let mut details = json!({
+        "fieldViolations": {"type": "array", "items": violation, "description": "The fields that are wrong."},
+    });
+    for (name, kind, meaning) in DETAILS {
+        details[name] = match kind {
+            "strings" => {
+                json!({"type": "array", "items": {"type": "string"}, "description": meaning})
+            }
+            kind => json!({"type": kind, "description": meaning}),
+        };
+    }
     json!({
         "type": "object",
         "description": "A call that failed.",
@@ -316,22 +363,8 @@ fn error_schema() -> Value {
             "reason": {"type": "string", "description": "A stable word for programs.", "enum": words},
             "details": {
                 "type": "object",
-                "description": "Named values that the message speaks of.",
-                "properties": {
-                    "fieldViolations": {
-                        "type": "array",
-                        "description": "The fields that are wrong.",
-                        "items": {
-                            "type": "object",
-                            "properties": {
-                                "field": {"type": "string", "description": "The field."},
-                                "description": {"type": "string", "description": "What is allowed."},
-                            },
-                            "required": ["field", "description"],
-                        },
-                    },
-                    "retryAfterSeconds": {"type": "integer", "description": "When to come back."},
-                },
+                "description": "Named values that the message speaks of; each only where it applies.",
+                "properties": details,
             },
         },
         "required": ["code", "message", "reason", "details"],

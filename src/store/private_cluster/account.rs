@@ -1,4 +1,5 @@
-//! Whom the server runs as: ourselves, or an unprivileged user when we are root, whom PostgreSQL refuses.
+//! Whom the server runs as: ourselves, or an unprivileged user when we are root, whom PostgreSQL
+//! refuses.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -38,8 +39,8 @@ impl Account {
             .map_err(files("change the owner of", path))
     }
 
-    /// Whether this user can enter `directory` and each one above it. Asked of the system in that user's name, so that access lists
-    /// count too.
+    /// Whether this user can enter `directory` and each one above it. Asked of the system in that
+    /// user's name, so that access lists count too.
     pub(super) fn check_reach(&self, directory: &Path) -> Result<(), ClusterError> {
         const FIRST_CLOSED: &str =
             r#"for path do test -x "$path" || { printf %s "$path"; exit 1; }; done"#;
@@ -74,9 +75,10 @@ pub(super) fn server_user_id(account: Option<&Account>) -> u32 {
     )
 }
 
-/// A command in the server's name, in a process group of its own (Ctrl-C in a terminal reaches the whole group in front, and it is
-/// for us to decide when the server goes), with nothing of our environment but the search path: `PG…` variables and the locale
-/// would change what PostgreSQL's programs do, and ours holds secrets.
+/// A command in the server's name, in a process group of its own (Ctrl-C in a terminal reaches the
+/// whole group in front, and it is for us to decide when the server goes), with nothing of our
+/// environment but the search path: `PG…` variables and the locale would change what PostgreSQL's
+/// programs do, and ours holds secrets.
 pub(super) fn command(program: &Path, account: Option<&Account>, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -93,7 +95,8 @@ pub(super) fn command(program: &Path, account: Option<&Account>, directory: &Pat
     command
 }
 
-/// Looks `wanted` up in the text of `/etc/passwd` (passwd(5): name, password, user id, group id, …).
+/// Looks `wanted` up in the text of `/etc/passwd` (passwd(5): name, password, user id, group id,
+/// …).
 fn find(users: &str, wanted: &'static str) -> Option<Account> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_user_is_found_by_its_whole_name() {
-        let users = "root:x:0:0:root:/root:/bin/sh\npostgresql:x:7:8::/:/bin/sh\npostgres:x:101:104::/:/bin/sh\n";
+        let users = "postgresql:x:7:8::/:/bin/sh\npostgres:x:101:104::/:/bin/sh\n";
         let account = find(users, "postgres").expect("it is in the list");
         assert_eq!((account.user_id, account.group_id), (101, 104));
         assert!(find(users, "nobody").is_none());

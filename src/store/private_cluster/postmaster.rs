@@ -1,7 +1,8 @@
 //! The server process: starting, adopting and stopping it, by its `postmaster.pid` and by signals.
 //!
-//! Signals (PostgreSQL, "Shutting Down the Server"): SIGINT ends sessions and stops in order, SIGQUIT stops at once and leaves the
-//! rest to recovery. Each is given a bounded time before the next, harder one.
+//! Signals (PostgreSQL, "Shutting Down the Server"): SIGINT ends sessions and stops in order,
+//! SIGQUIT stops at once and leaves the rest to recovery. Each is given a bounded time before the
+//! next, harder one.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -22,7 +23,8 @@ const STOP_STEPS: [(Signal, Duration); 3] = [
     (Signal::QUIT, Duration::from_secs(5)),
     (Signal::KILL, Duration::from_secs(5)),
 ];
-/// How long a process that a pid file names, but that does not listen, is taken for a server on its way up or down.
+/// How long a process that a pid file names, but that does not listen, is taken for a server on its
+/// way up or down.
 const TRANSITION_MAX: Duration = Duration::from_secs(10);
 /// How long the orphans of a killed server may hold its shared memory before a new one gives up.
 const ORPHANS_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -31,7 +33,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How much of the log explains a failed start.
 const LOG_TAIL_BYTES: u64 = 2048;
 
-/// What a running server says of itself in `postmaster.pid` (PostgreSQL, `src/include/utils/pidfile.h`).
+/// What a running server says of itself in `postmaster.pid` (PostgreSQL,
+/// `src/include/utils/pidfile.h`).
 pub(super) struct PidFile {
     process: Pid,
     pub(super) socket_directory: PathBuf,
@@ -59,8 +62,8 @@ impl PidFile {
         self.status == "ready" && self.is_listening()
     }
 
-    /// Whether somebody listens on the socket. Ours is private, so it can only be this server: unlike the process id, which may
-    /// have passed to another program since.
+    /// Whether somebody listens on the socket. Ours is private, so it can only be this server:
+    /// unlike the process id, which may have passed to another program since.
     fn is_listening(&self) -> bool {
         UnixStream::connect(self.socket_directory.join(SOCKET_FILE)).is_ok()
     }
@@ -75,6 +78,7 @@ pub(super) struct Postmaster {
     process: Pid,
     /// Absent when an earlier process of ours started it.
     child: Option<Child>,
+    data: PathBuf,
     socket_directory: PathBuf,
     is_stopped: bool,
 }
@@ -123,7 +127,9 @@ impl Postmaster {
     fn is_gone(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
-            None => test_kill_process(self.process).is_err(),
+            // Its last act is to remove its pid file. The process itself stays listed until its
+            // parent, no longer us, has noticed.
+            None => test_kill_process(self.process).is_err() || !path(&self.data).exists(),
         }
     }
 }
@@ -136,7 +142,8 @@ impl Drop for Postmaster {
     }
 }
 
-/// Takes over a server that an earlier owner of `data` left running. One on its way up or down is waited for.
+/// Takes over a server that an earlier owner of `data` left running. One on its way up or down is
+/// waited for.
 pub(super) async fn adopt(data: &Path) -> Option<Postmaster> {
     let began = Instant::now();
     loop {
@@ -149,6 +156,7 @@ pub(super) async fn adopt(data: &Path) -> Option<Postmaster> {
             return Some(Postmaster {
                 process: pid_file.process,
                 child: None,
+                data: data.to_owned(),
                 socket_directory: pid_file.socket_directory,
                 is_stopped: false,
             });
@@ -168,7 +176,8 @@ pub(super) async fn adopt(data: &Path) -> Option<Postmaster> {
     }
 }
 
-/// Whether `process` is certainly not the server of `data`: a server works inside its data directory. Only Linux tells.
+/// Whether `process` is certainly not the server of `data`: a server works inside its data
+/// directory. Only Linux tells.
 fn is_elsewhere(process: Pid, data: &Path) -> bool {
     let works_in = fs::read_link(format!("/proc/{}/cwd", process.as_raw_pid()));
     match (works_in, data.canonicalize()) {
@@ -177,8 +186,9 @@ fn is_elsewhere(process: Pid, data: &Path) -> bool {
     }
 }
 
-/// Removes what a dead server left. PostgreSQL does so itself, unless the process id has passed to another program: then it would
-/// refuse to start. Should orphans of the dead server live on, its shared memory still keeps a second one out.
+/// Removes what a dead server left. PostgreSQL does so itself, unless the process id has passed to
+/// another program: then it would refuse to start. Should orphans of the dead server live on, its
+/// shared memory still keeps a second one out.
 fn forget(data: &Path, pid_file: &PidFile) {
     let socket = pid_file.socket_directory.join(SOCKET_FILE);
     for file in [
@@ -190,7 +200,8 @@ fn forget(data: &Path, pid_file: &PidFile) {
     }
 }
 
-/// Runs `command` and waits until the server accepts work. A server that finds the orphans of a killed one is started again.
+/// Runs `command` and waits until the server accepts work. A server that finds the orphans of a
+/// killed one is started again.
 pub(super) async fn start(
     command: impl Fn() -> Command,
     data: &Path,
@@ -226,6 +237,7 @@ async fn wait_until_ready(child: Child, data: &Path) -> Option<Postmaster> {
     let mut postmaster = Postmaster {
         process,
         child: Some(child),
+        data: data.to_owned(),
         socket_directory: PathBuf::new(),
         is_stopped: false,
     };

@@ -9,8 +9,9 @@ use super::ClusterError;
 /// The oldest major version whose SQL we use.
 const VERSION_MIN: u32 = 15;
 
-/// Directories whose children are named by version, and where the programs are inside each: Debian and Ubuntu, Fedora and the
-/// PostgreSQL project's RPMs, Alpine, Homebrew on Apple silicon and Intel, Postgres.app.
+/// Directories whose children are named by version, and where the programs are inside each: Debian
+/// and Ubuntu, Fedora and the PostgreSQL project's RPMs, Alpine, Homebrew on Apple silicon and
+/// Intel, Postgres.app.
 const VERSIONED: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -27,8 +28,8 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Finds programs that can run the cluster in `data`: of the version that made it, or, when there is none yet, the first that is
-    /// new enough.
+    /// Finds programs that can run the cluster in `data`: of the version that made it, or, when
+    /// there is none yet, the first that is new enough.
     pub(super) fn find(data: &Path) -> Result<Self, ClusterError> {
         let made_by = fs::read_to_string(data.join("PG_VERSION"))
             .ok()
@@ -55,7 +56,8 @@ impl Programs {
         })
     }
 
-    /// The programs in `directory`, if both are there. Links are followed: a link on the search path leads to where its siblings are.
+    /// The programs in `directory`, if both are there. Links are followed: a link on the search
+    /// path leads to where its siblings are.
     fn inside(directory: &Path) -> Option<Self> {
         let postgres = directory.join("postgres").canonicalize().ok()?;
         let initdb = postgres.with_file_name("initdb");

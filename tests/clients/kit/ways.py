@@ -1,0 +1,129 @@
+"""Every way to call a tool, behind one shape: `call(tool, arguments)` gives the answer's data."""
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+from kit.grpc_face import TOOLS, Grpc
+from kit.http_face import MCP_PATH, Http
+from kit.server import Server
+
+SDK = Path(__file__).resolve().parents[1] / "sdk"
+
+
+class Rest:
+    """REST."""
+
+    name = "REST"
+    protocol = None
+
+    def __init__(self, server: Server, key: str) -> None:
+        self._http = Http(server.port, key)
+
+    def call(self, tool: str, arguments: dict) -> dict:
+        answer = self._http.tool(tool, arguments)
+        if answer.status != 200 or answer.json["code"] != 0:
+            raise RuntimeError(f"{tool} answers {answer.status}: {answer.body[:600]!r}")
+        return answer.json["data"]
+
+    def close(self) -> None:
+        pass
+
+
+class GrpcWay:
+    """gRPC by reflection."""
+
+    name = "gRPC"
+    protocol = None
+
+    def __init__(self, server: Server, key: str) -> None:
+        self._grpc = Grpc(server.grpc, key)
+
+    def call(self, tool: str, arguments: dict) -> dict:
+        return self._grpc.call(TOOLS[tool], arguments)
+
+    def watch(self, task_id: str) -> list[dict]:
+        return self._grpc.watch(task_id)
+
+    def close(self) -> None:
+        self._grpc.close()
+
+
+class Sdk:
+    """An MCP client library in a process of its own, driven by lines of JSON (see sdk/)."""
+
+    def __init__(self, name: str, command: list, mode: str, protocol: str, server: Server, key: str) -> None:
+        self.name = name
+        # The revision that this library must have agreed on.
+        self.protocol = protocol
+        environment = {**os.environ, "PIOOY_MCP_URL": server.url + MCP_PATH, "PIOOY_KEY": key}
+        self._lock = threading.Lock()
+        self._stderr = tempfile.TemporaryFile(mode="w+")
+        self._process = subprocess.Popen(
+            [*map(str, command), mode],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+        )
+        self.hello = self._read()
+
+    def _read(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            self._stderr.seek(0)
+            raise RuntimeError(f"{self.name} ended: {self._stderr.read()[-2000:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"{self.name}: {answer['error']}")
+        return answer
+
+    def ask(self, question: dict) -> dict:
+        with self._lock:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            return self._read()
+
+    def call(self, tool: str, arguments: dict) -> dict:
+        answer = self.ask({"tool": tool, "arguments": arguments})
+        if answer["isError"]:
+            raise RuntimeError(f"{self.name}: {tool} answers {answer['structured']}")
+        if json.loads(answer["text"]) != answer["structured"]:
+            raise RuntimeError(f"{self.name}: the text {answer['text']} differs from {answer['structured']}")
+        if answer["structured"]["code"] != 0:
+            raise RuntimeError(f"{self.name}: {answer['structured']}")
+        return answer["structured"]["data"]
+
+    def tools(self) -> list[str]:
+        return self.ask({"list": True})["tools"]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()
+
+
+def sdks(server: Server, key: str) -> list[Sdk]:
+    """Every MCP client library in every mode."""
+    environment = {name: Path(os.environ[f"CLIENTS_{name.upper()}"]) for name in ["mcp1", "mcp2", "node"]}
+    python1 = [environment["mcp1"] / "bin/python", SDK / "python1.py"]
+    python2 = [environment["mcp2"] / "bin/python", SDK / "python2.py"]
+    typescript1 = ["node", environment["node"] / "typescript1.mjs"]
+    typescript2 = ["node", environment["node"] / "typescript2.mjs"]
+    modes = [
+        ("Python mcp 2, auto", python2, "auto", "2026-07-28"),
+        ("Python mcp 2, legacy", python2, "legacy", "2025-11-25"),
+        ("Python mcp 1", python1, "legacy", "2025-11-25"),
+        ("TypeScript client 2, legacy", typescript2, "legacy", "2025-11-25"),
+        ("TypeScript client 2, auto", typescript2, "auto", "2026-07-28"),
+        ("TypeScript sdk 1", typescript1, "legacy", "2025-11-25"),
+    ]
+    return [Sdk(name, command, mode, protocol, server, key) for name, command, mode, protocol in modes]

@@ -1,0 +1,31 @@
+// What both TypeScript drivers share: questions from stdin, answers to stdout, a line of JSON each. The first line
+// written says what was agreed.
+
+import { createInterface } from "node:readline";
+
+const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
+
+async function answer(client, question) {
+  if (question.list) {
+    return { tools: (await client.listTools()).tools.map((tool) => tool.name) };
+  }
+  const result = await client.callTool({ name: question.tool, arguments: question.arguments });
+  return { isError: result.isError === true, structured: result.structuredContent, text: result.content[0].text };
+}
+
+/** Connects `client` over a transport made by `Transport` and answers until stdin ends. */
+export async function drive(client, Transport, protocolOf) {
+  try {
+    const headers = { Authorization: `Bearer ${process.env.PIOOY_KEY}` };
+    const transport = new Transport(new URL(process.env.PIOOY_MCP_URL), { requestInit: { headers } });
+    await client.connect(transport);
+    say({ protocol: protocolOf(client, transport), server: client.getServerVersion().name });
+    for await (const line of createInterface({ input: process.stdin })) {
+      say(await answer(client, JSON.parse(line)));
+    }
+    await client.close();
+  } catch (error) {
+    say({ error: String(error.stack) });
+    process.exitCode = 1;
+  }
+}

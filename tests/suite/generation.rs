@@ -1,0 +1,15 @@
+//! Generations: what a task goes through, what it costs, and who works on it; against a real
+//! database, real keys and real pictures, which are small. Other upstreams than the sandbox are
+//! played by [`upstream::Upstream`].
+//!
+//! Nothing here measures time. Waits end with what is waited for, or fail the test after
+//! [`fixture::PATIENCE`].
+
+mod endings;
+mod fixture;
+mod idempotency;
+mod money;
+mod nodes;
+mod requests;
+mod upstream;
+mod watching;

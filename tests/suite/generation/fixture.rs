@@ -1,0 +1,287 @@
+//! An account with credits and keys, and as many nodes as a test wants.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use object_store::memory::InMemory;
+use piooy::accounts::{Account, Accounts, NewKey, Scopes};
+use piooy::assets::Assets;
+use piooy::catalog::Catalog;
+use piooy::gate::{Caller, Gate};
+use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task, verify};
+use piooy::ledger::{Balance, Ledger};
+use piooy::providers::{Providers, Sandbox};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::support::{self, TestDatabase};
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// What the account starts with.
+pub const CREDITS: i64 = 1_000;
+/// What a picture of the model `tiny` costs.
+pub const PICTURE: i64 = 10;
+
+/// Small, quick models. `tiny` can be reached through two upstreams.
+const MODELS: &str = r#"
+[[model]]
+slug = "tiny"
+title = "Tiny"
+vendor = "test"
+description = "Small pictures."
+media = "image"
+tier = "standard"
+status = "active"
+aliases = []
+resolutions = ["0.1K", "0.2K", "0.5K"]
+aspect_ratios = ["1:1"]
+max_outputs = 4
+max_reference_images = 2
+typical_seconds = [1, 2]
+routes = [
+  { provider = "fal", model = "fal/tiny", edit = "fal/tiny/edit" },
+  { provider = "kie", model = "kie/tiny" },
+]
+defaults = { resolution = "0.1K", aspect_ratio = "1:1" }
+[model.price]
+unit = "image"
+millicredits = { "0.1K" = 10000, "0.2K" = 20000, "0.5K" = 20000 }
+
+[[model]]
+slug = "tiny-free"
+title = "Tiny Free"
+vendor = "test"
+description = "Small pictures of the free tier."
+media = "image"
+tier = "free"
+status = "active"
+aliases = []
+resolutions = ["0.1K"]
+aspect_ratios = ["1:1"]
+max_outputs = 1
+max_reference_images = 0
+typical_seconds = [1, 2]
+routes = [{ provider = "fal", model = "fal/tiny-free" }]
+defaults = { resolution = "0.1K", aspect_ratio = "1:1" }
+[model.price]
+unit = "image"
+millicredits = { "0.1K" = 3000 }
+
+[[model]]
+slug = "tiny-clip"
+title = "Tiny Clip"
+vendor = "test"
+description = "Small clips."
+media = "video"
+tier = "standard"
+status = "active"
+aliases = []
+resolutions = ["96p"]
+aspect_ratios = ["1:1"]
+durations_seconds = [1, 2]
+max_outputs = 1
+max_reference_images = 0
+image_to_video = false
+first_last_frame = false
+audio = "none"
+typical_seconds = [1, 2]
+routes = [{ provider = "fal", model = "fal/tiny-clip" }]
+defaults = { resolution = "96p", aspect_ratio = "1:1", duration_seconds = 1 }
+[model.price]
+unit = "second"
+millicredits = { "96p" = 20000 }
+"#;
+
+pub struct Fixture {
+    pub database: TestDatabase,
+    pub account: Account,
+    pub ledger: Ledger,
+    pub assets: Assets,
+    accounts: Accounts,
+    gate: Gate,
+    catalog: Arc<Catalog>,
+}
+
+impl Fixture {
+    /// An account on a plan without limits that matter here.
+    pub async fn new() -> Self {
+        Self::with_plan(100_000, false).await
+    }
+
+    pub async fn with_plan(concurrent_tasks: i32, free_tier_included: bool) -> Self {
+        let database = support::database().await;
+        let store = database.store().clone();
+        let client = store.client().await.unwrap();
+        let plan = "INSERT INTO plans (name, submits_per_minute, reads_per_minute, concurrent_tasks, free_tier_included)
+            VALUES ('mine', 1000000, 1000000, $1, $2)";
+        client
+            .execute(plan, &[&concurrent_tasks, &free_tier_included])
+            .await
+            .unwrap();
+        let accounts = Accounts::new(store.clone());
+        let account = accounts.create("acme", "mine").await.unwrap();
+        let ledger = Ledger::new(store.clone());
+        ledger.grant(account.id, CREDITS, "").await.unwrap();
+        Self {
+            account,
+            ledger,
+            assets: Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test"),
+            gate: Gate::new(accounts.clone(), None).unwrap(),
+            accounts,
+            catalog: Arc::new(Catalog::load(MODELS).unwrap()),
+            database,
+        }
+    }
+
+    pub async fn live(&self) -> Caller {
+        self.caller(self.account.id, false).await
+    }
+
+    pub async fn test(&self) -> Caller {
+        self.caller(self.account.id, true).await
+    }
+
+    /// Someone else, without credits.
+    pub async fn stranger(&self) -> Caller {
+        let account = self.accounts.create("stranger", "mine").await.unwrap();
+        self.caller(account.id, false).await
+    }
+
+    async fn caller(&self, account_id: Uuid, test: bool) -> Caller {
+        let new = NewKey {
+            name: "key".to_owned(),
+            test,
+            scopes: Scopes::DEFAULT,
+            expires_at: None,
+        };
+        let (secret, _) = self.accounts.create_key(account_id, new).await.unwrap();
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        self.gate
+            .authenticate(Some(secret.expose()), from, SystemTime::now())
+            .await
+            .unwrap()
+    }
+
+    /// A node that has the sandbox alone and lets live keys use it.
+    pub async fn node(&self) -> Generation {
+        self.node_with(sandbox(), settings()).await
+    }
+
+    pub async fn node_with(&self, providers: Providers, settings: Settings) -> Generation {
+        let parts = Parts {
+            store: self.database.store().clone(),
+            ledger: self.ledger.clone(),
+            catalog: Arc::clone(&self.catalog),
+            providers,
+            assets: self.assets.clone(),
+        };
+        Generation::start(parts, settings).await.unwrap()
+    }
+
+    pub async fn balance(&self) -> Balance {
+        self.ledger.balance(self.account.id).await.unwrap()
+    }
+
+    /// The movements of a task as `KIND amount`, in order.
+    pub async fn movements(&self, task: Uuid) -> Vec<String> {
+        let client = self.database.store().client().await.unwrap();
+        let statement =
+            "SELECT kind || ' ' || amount FROM ledger_entries WHERE task_id = $1 ORDER BY seq";
+        client
+            .query(statement, &[&task])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect()
+    }
+
+    /// Fails unless the ledger is sound and every task agrees with it.
+    pub async fn assert_sound(&self) {
+        assert_eq!(verify(self.database.store()).await.unwrap().differences, []);
+    }
+}
+
+pub fn sandbox() -> Providers {
+    Providers::new(Arc::new(Sandbox::default()))
+}
+
+/// Short waits and leases.
+pub fn settings() -> Settings {
+    Settings {
+        sandbox_for_live: true,
+        lease: Duration::from_millis(600),
+        poll_wait_min: Duration::from_millis(5),
+        poll_wait_max: Duration::from_millis(40),
+        progress_interval: Duration::from_millis(20),
+        ..Settings::default()
+    }
+}
+
+/// Settings under which a task's time is soon up.
+pub fn short_lived() -> Settings {
+    Settings {
+        lifetime_min: Duration::from_millis(700),
+        lifetime_max: Duration::from_millis(700),
+        ..settings()
+    }
+}
+
+/// One picture, painted by the sandbox.
+pub fn picture(prompt: &str) -> Request {
+    Request {
+        provider: Some("sandbox".to_owned()),
+        ..routed(prompt)
+    }
+}
+
+/// One picture, by whichever upstream the server chooses.
+pub fn routed(prompt: &str) -> Request {
+    Request {
+        model: "tiny".to_owned(),
+        prompt: prompt.to_owned(),
+        ..Request::default()
+    }
+}
+
+/// Waits until a task has ended.
+pub async fn ended(node: &Generation, caller: &Caller, id: Uuid) -> Task {
+    let watch = node.watch(caller, id).await.unwrap();
+    let last = async {
+        watch
+            .fold(None, |_, task| async { Some(task.unwrap()) })
+            .await
+    };
+    timeout(PATIENCE, last)
+        .await
+        .expect("the task ends")
+        .expect("a watch tells how it stands")
+}
+
+/// Submits and waits until the task has ended.
+pub async fn run(node: &Generation, caller: &Caller, request: Request) -> Task {
+    let task = node.submit(caller, request, None).await.unwrap();
+    ended(node, caller, task.id).await
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain: {what}"));
+}
+
+/// The refusal of a request.
+pub async fn refused(node: &Generation, caller: &Caller, request: Request) -> SubmitError {
+    node.submit(caller, request, None)
+        .await
+        .expect_err("the request is refused")
+}

@@ -1,0 +1,314 @@
+//! Credits under concurrency: never below zero, never moved twice, never moved by reading.
+
+use futures_util::future::join_all;
+use piooy::generation::{Credits, Event, Request, Status, SubmitError, TaskError};
+use tokio_postgres::error::SqlState;
+use uuid::Uuid;
+
+use super::fixture::{CREDITS, Fixture, PICTURE, ended, picture, run};
+
+/// Check then deduct lets parallel requests below zero: QuantumNous/new-api#6609,
+/// songquanpeng/one-api#2440, elizaOS/eliza#10857.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay() {
+    const PAYABLE: i64 = 37;
+    let fixture = Fixture::new().await;
+    let node = fixture.node().await;
+    let caller = fixture.stranger().await;
+    fixture
+        .ledger
+        .grant(caller.account_id(), PAYABLE * PICTURE + PICTURE - 1, "")
+        .await
+        .unwrap();
+    // A delay keeps the tasks open, so that nothing is released meanwhile.
+    let answers = join_all(
+        (0..200).map(|_| node.submit(&caller, picture("[sandbox:delay=10m] a fox"), None)),
+    )
+    .await;
+    let mut accepted = 0;
+    for answer in answers {
+        match answer {
+            Ok(_) => accepted += 1,
+            Err(SubmitError::InsufficientCredits {
+                needed: PICTURE,
+                available,
+            }) => assert!((0..PICTURE * PAYABLE).contains(&available)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(accepted, PAYABLE);
+    let balance = fixture.ledger.balance(caller.account_id()).await.unwrap();
+    assert_eq!(
+        (balance.available, balance.held),
+        (PICTURE - 1, PAYABLE * PICTURE)
+    );
+    fixture.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_on_concurrent_tasks_is_exact() {
+    let fixture = Fixture::with_plan(4, false).await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let request = || picture("[sandbox:delay=10m] a fox");
+    let answers = join_all((0..30).map(|_| node.submit(&caller, request(), None))).await;
+    let (accepted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!((accepted.len(), refused.len()), (4, 26));
+    assert!(
+        refused
+            .iter()
+            .all(|answer| matches!(answer, Err(SubmitError::TooManyTasks { limit: 4 })))
+    );
+    // Test tasks have places of their own, and an ended task gives its place back.
+    node.submit(&fixture.test().await, request(), None)
+        .await
+        .unwrap();
+    let first = accepted.into_iter().next().unwrap().unwrap();
+    node.cancel(&caller, first.id).await.unwrap();
+    ended(&node, &caller, first.id).await;
+    node.submit(&caller, request(), None).await.unwrap();
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn on_a_plan_that_includes_the_free_tier_it_costs_nothing_and_is_recorded() {
+    let fixture = Fixture::with_plan(10, true).await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let free = |prompt| Request {
+        model: "tiny-free".to_owned(),
+        ..picture(prompt)
+    };
+    assert_eq!(
+        node.quote(&caller, &free("a fox")).await.unwrap().credits,
+        0
+    );
+    let task = run(&node, &caller, free("a fox")).await;
+    assert_eq!(
+        (task.status, task.credits),
+        (
+            Status::Success,
+            Credits {
+                quoted: 0,
+                held: 0,
+                charged: 0
+            }
+        )
+    );
+    assert_eq!(fixture.movements(task.id).await, ["HOLD 0", "CAPTURE 0"]);
+    let task = run(&node, &caller, free("[sandbox:fail=provider_error] a fox")).await;
+    assert_eq!((task.status, task.credits.charged), (Status::Failed, 0));
+    assert_eq!(
+        node.quote(&caller, &picture("a fox"))
+            .await
+            .unwrap()
+            .credits,
+        PICTURE,
+        "other tiers are paid for"
+    );
+    assert_eq!(fixture.balance().await.available, CREDITS);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn without_such_a_plan_the_free_tier_has_its_price() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let quote = node
+        .quote(
+            &caller,
+            &Request {
+                model: "tiny-free".to_owned(),
+                ..picture("a fox")
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!((quote.credits, quote.available), (3, CREDITS));
+}
+
+#[tokio::test]
+async fn a_test_key_moves_no_credits() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.test().await);
+    for prompt in ["a fox", "[sandbox:fail=provider_error] a fox"] {
+        let task = node.submit(&caller, picture(prompt), None).await.unwrap();
+        assert_eq!(
+            task.credits,
+            Credits {
+                quoted: PICTURE,
+                held: 0,
+                charged: 0
+            }
+        );
+        let task = ended(&node, &caller, task.id).await;
+        assert_eq!(
+            task.credits,
+            Credits {
+                quoted: PICTURE,
+                held: 0,
+                charged: 0
+            }
+        );
+        assert!(fixture.movements(task.id).await.is_empty());
+    }
+    assert_eq!(
+        (
+            fixture.balance().await.available,
+            fixture.balance().await.held
+        ),
+        (CREDITS, 0)
+    );
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn test_tasks_and_live_tasks_do_not_see_each_other() {
+    let fixture = Fixture::new().await;
+    let node = fixture.node().await;
+    let (live, test, stranger) = (
+        fixture.live().await,
+        fixture.test().await,
+        fixture.stranger().await,
+    );
+    let paid = run(&node, &live, picture("a fox")).await;
+    let rehearsed = run(&node, &test, picture("a fox")).await;
+    let open = node
+        .submit(&live, picture("[sandbox:delay=10m] a fox"), None)
+        .await
+        .unwrap();
+    for (caller, id) in [
+        (&live, rehearsed.id),
+        (&test, paid.id),
+        (&test, open.id),
+        (&stranger, paid.id),
+        (&stranger, open.id),
+    ] {
+        assert!(matches!(
+            node.get(caller, id).await,
+            Err(TaskError::NotFound(_))
+        ));
+        assert!(matches!(
+            node.cancel(caller, id).await,
+            Err(TaskError::NotFound(_))
+        ));
+        assert!(matches!(
+            node.watch(caller, id).await.err(),
+            Some(TaskError::NotFound(_))
+        ));
+    }
+    let listed = async |caller| {
+        let page = node.list(caller, None, None, 10).await.unwrap();
+        page.tasks.iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&live).await, [open.id, paid.id]);
+    assert_eq!(listed(&test).await, [rehearsed.id]);
+    assert_eq!(listed(&stranger).await, Vec::<Uuid>::new());
+}
+
+/// Each reading of a stored answer adds its cost again: BerriAI/litellm#25015.
+#[tokio::test]
+async fn reading_moves_nothing() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let task = run(
+        &node,
+        &caller,
+        picture("[sandbox:fail=provider_error] a fox"),
+    )
+    .await;
+    for _ in 0..20 {
+        assert_eq!(node.get(&caller, task.id).await.unwrap(), task);
+        node.list(&caller, None, None, 10).await.unwrap();
+        node.quote(&caller, &picture("a fox")).await.unwrap();
+        assert_eq!(node.cancel(&caller, task.id).await.unwrap(), task);
+    }
+    assert_eq!(fixture.movements(task.id).await, ["HOLD 10", "RELEASE 10"]);
+}
+
+/// Overlapping polls, the sweep at the deadline and several instances all settle one task; each of
+/// them paid back: QuantumNous/new-api#2025 and #6074, pollinations/pollinations#13622.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_end_a_task_one_does() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let task = node
+        .submit(&caller, picture("[sandbox:delay=10m] a fox"), None)
+        .await
+        .unwrap();
+    let finish = async |status: &'static str| {
+        let client = fixture.database.store().client().await.unwrap();
+        let statement = include_str!("../../../src/generation/sql/finish.sql");
+        let failure =
+            (status == "FAILED").then(|| serde_json::json!({"reason": "INTERNAL", "message": ""}));
+        // Twice in one batch, too.
+        let [accounts, tasks] = [[fixture.account.id; 2], [task.id; 2]].map(|ids| ids.to_vec());
+        let nothing = vec![serde_json::json!([]); 2];
+        let rows = client
+            .query(
+                statement,
+                &[
+                    &accounts,
+                    &tasks,
+                    &vec![status; 2],
+                    &vec![0_i64; 2],
+                    &nothing,
+                    &vec![failure; 2],
+                ],
+            )
+            .await
+            .unwrap();
+        rows.len()
+    };
+    let tries = (0..20).map(|index| finish(if index % 2 == 0 { "FAILED" } else { "CANCELED" }));
+    let ended: usize = join_all(tries).await.into_iter().sum();
+    assert_eq!(ended, 1);
+    assert_eq!(fixture.movements(task.id).await, ["HOLD 10", "RELEASE 10"]);
+    assert_eq!(fixture.balance().await.available, CREDITS);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_database_refuses_to_change_what_has_ended() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let task = run(&node, &caller, picture("a fox")).await;
+    let client = fixture.database.store().client().await.unwrap();
+    for change in [
+        "status = 'FAILED'",
+        "charged = 0",
+        "outputs = '[]'",
+        "progress = 1",
+        "finished_at = NULL",
+        "node_id = id",
+    ] {
+        let statement = format!("UPDATE tasks SET {change} WHERE id = $1");
+        let error = client
+            .execute(&statement, &[&task.id])
+            .await
+            .expect_err(change);
+        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{change}");
+    }
+    assert_eq!(
+        fixture.node().await.get(&caller, task.id).await.unwrap(),
+        task
+    );
+}
+
+#[tokio::test]
+async fn the_database_and_the_code_agree_on_every_move() {
+    let fixture = Fixture::new().await;
+    let client = fixture.database.store().client().await.unwrap();
+    let events = [Event::Start, Event::Deliver, Event::Fail, Event::Cancel];
+    for from in Status::ALL {
+        for to in Status::ALL {
+            let row = client
+                .query_one(
+                    "SELECT task_may_move($1, $2)",
+                    &[&from.as_str(), &to.as_str()],
+                )
+                .await
+                .unwrap();
+            let may = events.iter().any(|event| from.after(*event) == Some(to));
+            assert_eq!(row.get::<_, bool>(0), may, "{from:?} to {to:?}");
+        }
+    }
+}
