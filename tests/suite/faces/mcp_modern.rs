@@ -99,6 +99,9 @@ async fn results_say_what_they_are() {
     assert_eq!(info["name"], "piooy/piooy");
 }
 
+/// What is wrong, the message, headers that replace the right ones, and the answer's status and code.
+type Faulty<'a> = (&'a str, &'a Value, &'a [(&'a str, &'a str)], u16, i32);
+
 #[tokio::test]
 async fn requests_are_checked() {
     let server = Server::start().await;
@@ -106,7 +109,7 @@ async fn requests_are_checked() {
     let call = modern("tools/call", json!({"name": "paint", "arguments": {}}), NOW);
     let mut bare = list.clone();
     bare["params"] = json!({});
-    let table: [(&str, &Value, &[(&str, &str)], u16, i32); 8] = [
+    let table: [Faulty<'_>; 8] = [
         (
             "versions differ",
             &list,
