@@ -437,3 +437,59 @@ impl<'de> Deserializer<'de> for PairValue<'_> {
         unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn scalar<T: Lenient>(value: Value) -> Option<Option<T>> {
+        optional(value).ok()
+    }
+
+    #[test]
+    fn scalars_are_read_from_what_agents_send() {
+        for five in [json!(5), json!(5.0), json!("5"), json!(" 5 ")] {
+            assert_eq!(scalar::<i32>(five.clone()), Some(Some(5)), "{five}");
+            assert_eq!(scalar::<i64>(five.clone()), Some(Some(5)), "{five}");
+            assert_eq!(scalar::<f64>(five.clone()), Some(Some(5.0)), "{five}");
+        }
+        assert_eq!(scalar::<String>(json!(5)), Some(Some("5".to_owned())));
+        assert_eq!(scalar::<String>(json!(1.5)), Some(Some("1.5".to_owned())));
+        for yes in [json!(true), json!("TRUE"), json!("yes"), json!(1)] {
+            assert_eq!(scalar::<bool>(yes.clone()), Some(Some(true)), "{yes}");
+        }
+        assert_eq!(scalar::<i32>(Value::Null), Some(None), "null is nothing");
+    }
+
+    #[test]
+    fn what_has_no_reading_is_refused() {
+        for wrong in [
+            json!(5.5),
+            json!("five"),
+            json!(true),
+            json!([5]),
+            json!({}),
+        ] {
+            assert_eq!(scalar::<i32>(wrong.clone()), None, "{wrong}");
+        }
+        assert_eq!(scalar::<i32>(json!(i64::MAX)), None);
+        assert_eq!(scalar::<i64>(json!(u64::MAX)), None);
+        assert_eq!(scalar::<i64>(json!(1e300)), None, "beyond the exact floats");
+        assert_eq!(scalar::<f64>(json!("inf")), None);
+        assert_eq!(scalar::<bool>(json!(2)), None);
+        assert_eq!(scalar::<String>(json!(true)), None);
+    }
+
+    #[test]
+    fn a_list_may_be_alone_or_nothing() {
+        let list = |value: Value| many::<String, _>(value).ok();
+        assert_eq!(list(json!("a")), Some(vec!["a".to_owned()]));
+        assert_eq!(
+            list(json!(["a", 5])),
+            Some(vec!["a".to_owned(), "5".to_owned()])
+        );
+        assert_eq!(list(Value::Null), Some(Vec::new()));
+        assert_eq!(list(json!({"a": 1})), None);
+    }
+}

@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "store",
         ],
     ),
-    ("gate", &["accounts", "spec", "store"]),
+    ("gate", &["accounts", "spec"]),
     (
         "generation",
         &[
