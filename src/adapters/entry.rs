@@ -179,6 +179,8 @@ pub fn cross_origin() -> CorsLayer {
         .allow_methods([Verb::GET, Verb::POST, Verb::PUT, Verb::PATCH, Verb::DELETE])
         .expose_headers([
             header::ETAG,
+            header::ACCEPT_RANGES,
+            header::CONTENT_RANGE,
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
             HeaderName::from_static("x-request-id"),

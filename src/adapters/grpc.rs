@@ -17,6 +17,7 @@ use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
 
 use super::entry::{Peer, Shared, allowance_of, put_allowance};
+use super::rest::too_large;
 use crate::spec::DESCRIPTORS;
 use crate::spec::error::ApiError;
 
@@ -93,8 +94,20 @@ async fn gate(State(gated): State<Gated>, mut request: Request, next: Next) -> R
             let allowance = admitted.allowance;
             request.extensions_mut().insert(admitted.caller);
             let mut response = next.run(request).await;
+            if is_too_large(response.headers()) {
+                let error = too_large(gated.house.parts.options.body_bytes_max);
+                response = Status::from(error).into_http::<Body>();
+            }
             put_allowance(response.headers_mut(), &allowance);
             response
         }
     }
+}
+
+/// Whether tonic refused a message for its size. It does so before any handler, with a bare
+/// `OUT_OF_RANGE`, a code that no reason of ours has.
+fn is_too_large(headers: &HeaderMap) -> bool {
+    let bare = !headers.contains_key("grpc-status-details-bin");
+    let code = headers.get("grpc-status").map(http::HeaderValue::as_bytes);
+    bare && code == Some(b"11")
 }

@@ -118,6 +118,12 @@ async fn input(
     Ok(Input::Pairs(pairs))
 }
 
+/// A request that is longer than the server reads.
+pub fn too_large(bytes_max: usize) -> ApiError {
+    let message = format!("The body is too large: at most {bytes_max} bytes are taken.");
+    ApiError::new(Reason::BodyTooLarge, message)
+}
+
 /// Reads a body that says it is JSON.
 ///
 /// # Errors
@@ -148,19 +154,13 @@ pub async fn read_json(
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let too_large = || {
-        ApiError::new(
-            Reason::BodyTooLarge,
-            format!("The body is too large: at most {bytes_max} bytes are taken."),
-        )
-    };
     if announced.is_some_and(|bytes: usize| bytes > bytes_max) {
-        return Err(too_large());
+        return Err(too_large(bytes_max));
     }
     to_bytes(body, bytes_max).await.map_err(|error| {
         let cause = std::error::Error::source(&error);
         if cause.is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>()) {
-            too_large()
+            too_large(bytes_max)
         } else {
             ApiError::new(Reason::MalformedRequest, "The body broke off.")
         }

@@ -35,6 +35,10 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// Text that is not JSON, or not JSON-RPC 2.0.
     pub fn parse(text: &'a [u8]) -> Result<Self, RpcError> {
+        // A derived struct would also take a list of its fields.
+        if text.trim_ascii_start().first() == Some(&b'[') {
+            return Err(RpcError::invalid_request("A message is a JSON object."));
+        }
         let incoming: Incoming<'a> = serde_json::from_slice(text).map_err(|error| {
             if error.is_data() {
                 RpcError::invalid_request(format!("This is not a JSON-RPC message: {error}."))

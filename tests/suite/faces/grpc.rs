@@ -17,6 +17,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+use tonic_types::StatusExt;
 
 use super::answers::{Answer, envelope, keyed, number, unary};
 use super::server::{QUICK_MODEL, Server, with_key};
@@ -181,7 +182,8 @@ async fn bounds_and_unknown_methods() {
         .get_model(keyed(which(&"x".repeat(65 * 1024)), key))
         .await;
     let large = large.expect_err("too large");
-    assert_eq!(large.code(), Code::OutOfRange, "{large:?}");
+    let reason = large.get_details_error_info().map(|info| info.reason);
+    assert_eq!(reason.as_deref(), Some("BODY_TOO_LARGE"), "{large:?}");
 
     let channel = server.channel().await;
     let path = "/piooy.v1.CatalogService/PaintModel";
