@@ -108,8 +108,9 @@ fn camel(name: &str) -> String {
     result
 }
 
-/// `TaskStatus` as prost names the module of a message: `task_status`.
-fn snake(name: &str) -> String {
+/// `TaskStatus` as prost and tonic name its module, `GenerateImage` its function: `task_status`,
+/// `generate_image`.
+pub fn snake(name: &str) -> String {
     let mut result = String::new();
     for (index, c) in name.chars().enumerate() {
         if c.is_ascii_uppercase() && index > 0 {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 
-use super::messages::rust_path;
+use super::messages::{rust_path, snake};
 use super::schema::{self, Nested, Way};
 use super::{Spec, Wrong, options};
 
@@ -55,18 +55,6 @@ fn server_module(service: &ServiceDescriptor) -> String {
 
 fn service_trait(service: &ServiceDescriptor) -> String {
     format!("{}::{}", server_module(service), service.name())
-}
-
-/// `GenerateImage` as `generate_image`.
-fn snake(name: &str) -> String {
-    let mut result = String::new();
-    for (index, c) in name.chars().enumerate() {
-        if c.is_ascii_uppercase() && index > 0 {
-            result.push('_');
-        }
-        result.push(c.to_ascii_lowercase());
-    }
-    result
 }
 
 /// One row of the method table.
