@@ -31,6 +31,7 @@ use crate::ledger::Ledger;
 use crate::providers::Providers;
 use crate::store::{Store, StoreError};
 
+mod batcher;
 mod board;
 mod errors;
 mod prepare;
@@ -52,9 +53,10 @@ pub use status::{Event, Status};
 pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
 pub use verify::verify;
 
+use batcher::Batcher;
 use board::Board;
 use prepare::prepare;
-use records::{Ending, Records};
+use records::{Ending, Endings, Records, Submissions};
 use worker::{Assignment, Worker};
 
 /// The most tasks in one page.
@@ -86,6 +88,10 @@ struct Core {
     /// This process among all that serve the same database.
     node: Uuid,
     records: Records,
+    /// Submissions go to the database through here.
+    submissions: Batcher<Submissions>,
+    /// And so do endings.
+    endings: Batcher<Endings>,
     ledger: Ledger,
     catalog: Arc<Catalog>,
     providers: Providers,
@@ -131,9 +137,18 @@ impl Generation {
     /// When the database cannot be reached.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
         let (queue, assignments) = mpsc::unbounded_channel();
+        let node = Uuid::now_v7();
+        let records = Records::new(parts.store);
         let core = Arc::new(Core {
-            node: Uuid::now_v7(),
-            records: Records::new(parts.store),
+            node,
+            submissions: Batcher::start(Submissions {
+                records: records.clone(),
+                node,
+            }),
+            endings: Batcher::start(Endings {
+                records: records.clone(),
+            }),
+            records,
             ledger: parts.ledger,
             catalog: parts.catalog,
             providers: parts.providers,
@@ -256,10 +271,8 @@ impl Generation {
             return Ok(task);
         };
         // With the request written down, nobody can begin it any more.
-        self.core
-            .records
-            .finish(&[(account_id, id, Ending::empty(status))])
-            .await?;
+        let job = (account_id, id, Ending::empty(status));
+        self.core.endings.ask(account_id, job).await?;
         let ended = self.core.stored(account_id, test, id).await?;
         if let Some(live) = live {
             live.change(|task| task.clone_from(&ended));

@@ -93,6 +93,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The same error for another caller whom it strikes. Only what callers see is kept; the details
+    /// go to the first one.
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Busy => Self::Busy,
+            other => Self::Unavailable(other.to_string().into()),
+        }
+    }
+
     /// The name of the constraint that refused the statement, if that was the cause.
     pub fn constraint(&self) -> Option<&str> {
         match self {

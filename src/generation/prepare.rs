@@ -1,6 +1,8 @@
 //! From what is asked to what would run: the model, the values that fit it, the price for this
 //! account, the upstreams. Pure but for what the catalogue and the providers know.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::Core;
@@ -19,7 +21,7 @@ pub(super) struct Prepared<'a> {
     /// The upstream that would be asked first.
     pub provider: &'static str,
     /// Without the reference pictures, which have no place yet.
-    pub work: Work,
+    pub work: Arc<Work>,
 }
 
 /// Checks everything about a request that needs no database.
@@ -56,7 +58,7 @@ pub(super) fn prepare<'a>(
         fitted,
         credits: if included { 0 } else { price },
         provider: first.provider.name(),
-        work,
+        work: Arc::new(work),
     })
 }
 

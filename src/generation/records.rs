@@ -1,12 +1,14 @@
 //! The only door to the task tables: one function a statement, rows in, values out. Nothing is
 //! decided here.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
+use super::batcher::Batch;
 use super::errors::TaskError;
 use super::request::Work;
 use super::status::Status;
@@ -22,20 +24,20 @@ pub(super) struct Records {
 }
 
 /// A submission as the database takes it.
-pub(super) struct Submission<'a> {
+pub(super) struct Submission {
     pub account_id: Uuid,
     pub id: Uuid,
     pub test: bool,
-    pub model: &'a str,
+    pub model: String,
     pub media: MediaType,
-    pub provider: &'a str,
-    pub work: &'a Work,
+    pub provider: &'static str,
+    pub work: Arc<Work>,
     pub quoted: i64,
     /// The most tasks that the account may have open.
     pub limit: u32,
     pub lifetime: Duration,
     /// The idempotency key.
-    pub key: Option<&'a str>,
+    pub key: Option<String>,
     /// What the key stands for.
     pub hash: Vec<u8>,
 }
@@ -129,7 +131,7 @@ impl Records {
     pub async fn submit(
         &self,
         node: Uuid,
-        batch: &[Submission<'_>],
+        batch: &[Submission],
     ) -> Result<Vec<Outcome>, StoreError> {
         let rows = self
             .query(
@@ -139,14 +141,14 @@ impl Records {
                     &column(batch, |s| s.account_id),
                     &column(batch, |s| s.id),
                     &column(batch, |s| s.test),
-                    &column(batch, |s| s.model),
+                    &column(batch, |s| s.model.as_str()),
                     &column(batch, |s| s.media.as_str()),
                     &column(batch, |s| s.provider),
-                    &column(batch, |s| Json(s.work)),
+                    &column(batch, |s| Json(&*s.work)),
                     &column(batch, |s| s.quoted),
                     &column(batch, |s| i64::from(s.limit)),
                     &column(batch, |s| milliseconds(s.lifetime)),
-                    &column(batch, |s| s.key),
+                    &column(batch, |s| s.key.as_deref()),
                     &column(batch, |s| s.hash.as_slice()),
                 ],
             )
@@ -346,6 +348,36 @@ impl Records {
     pub async fn forget_nodes(&self) -> Result<(), StoreError> {
         self.execute(include_str!("sql/forget_nodes.sql"), &[])
             .await
+    }
+}
+
+/// Submissions, for a batcher.
+pub(super) struct Submissions {
+    pub records: Records,
+    /// The node that the tasks belong to.
+    pub node: Uuid,
+}
+
+impl Batch for Submissions {
+    type Job = Submission;
+    type Answer = Outcome;
+
+    async fn run(&self, jobs: &[Submission]) -> Result<Vec<Outcome>, StoreError> {
+        self.records.submit(self.node, jobs).await
+    }
+}
+
+/// Endings of tasks (account, task, how), for a batcher.
+pub(super) struct Endings {
+    pub records: Records,
+}
+
+impl Batch for Endings {
+    type Job = (Uuid, Uuid, Ending);
+    type Answer = Option<Finished>;
+
+    async fn run(&self, jobs: &[Self::Job]) -> Result<Vec<Self::Answer>, StoreError> {
+        self.records.finish(jobs).await
     }
 }
 

@@ -12,7 +12,7 @@ use super::board::Live;
 use super::errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError};
 use super::prepare::{Prepared, prepare};
 use super::records::{Outcome, Submission};
-use super::request::Request;
+use super::request::{Request, Work};
 use super::status::Status;
 use super::task::{Credits, Task};
 use super::worker::{Assignment, Standing};
@@ -34,7 +34,8 @@ pub(super) async fn submit(
         .try_acquire_owned()
         .map_err(|_| SubmitError::Busy)?;
     let hash = request.hash(&prepared.model.slug);
-    prepared.work.references = keep_references(core, caller.account_id(), request).await?;
+    let references = keep_references(core, caller.account_id(), request).await?;
+    Arc::make_mut(&mut prepared.work).references = references;
 
     let id = Uuid::now_v7();
     let limit = caller.plan().concurrent_tasks.get();
@@ -42,34 +43,36 @@ pub(super) async fn submit(
         account_id: caller.account_id(),
         id,
         test: caller.is_test(),
-        model: &prepared.model.slug,
+        model: prepared.model.slug.clone(),
         media: prepared.model.media,
         provider: prepared.provider,
-        work: &prepared.work,
+        work: Arc::clone(&prepared.work),
         quoted: prepared.credits,
         limit,
         lifetime: core.settings.lifetime(prepared.model.typical_seconds.1),
-        key,
+        key: key.map(str::to_owned),
         hash,
     };
-    let outcomes = core.records.submit(core.node, &[submission]).await?;
-    match outcomes.first() {
-        Some(Outcome::Accepted {
+    match core
+        .submissions
+        .ask(caller.account_id(), submission)
+        .await?
+    {
+        Outcome::Accepted {
             created_at,
             deadline_at,
-        }) => {
-            let task = accepted(caller, id, &prepared, *created_at);
-            dispatch(core, task.clone(), prepared, *deadline_at, place);
+        } => {
+            let task = accepted(caller, id, &prepared, created_at);
+            dispatch(core, task.clone(), prepared.work, deadline_at, place);
             Ok(task)
         }
-        Some(Outcome::Replayed(earlier)) => core.replayed(caller, *earlier).await,
-        Some(Outcome::KeyReused) => Err(SubmitError::IdempotencyKeyReused),
-        Some(Outcome::TooMany) => Err(SubmitError::TooManyTasks { limit }),
-        Some(Outcome::Insufficient { available }) => Err(SubmitError::InsufficientCredits {
+        Outcome::Replayed(earlier) => core.replayed(caller, earlier).await,
+        Outcome::KeyReused => Err(SubmitError::IdempotencyKeyReused),
+        Outcome::TooMany => Err(SubmitError::TooManyTasks { limit }),
+        Outcome::Insufficient { available } => Err(SubmitError::InsufficientCredits {
             needed: prepared.credits,
-            available: *available,
+            available,
         }),
-        None => Err(SubmitError::Busy),
     }
 }
 
@@ -119,14 +122,14 @@ fn accepted(caller: &Caller, id: Uuid, prepared: &Prepared<'_>, created_at: Syst
 fn dispatch(
     core: &Core,
     task: Task,
-    prepared: Prepared<'_>,
+    work: Arc<Work>,
     deadline_at: SystemTime,
     place: OwnedSemaphorePermit,
 ) {
     if let Some(live) = core.board.put(Live::new(task, place)) {
         core.assign(Assignment {
             live,
-            work: prepared.work,
+            work,
             standing: Standing::Unasked { attempts: 0 },
             deadline_at,
         });

@@ -38,7 +38,7 @@ const BATCH: usize = 100;
 /// A task to run.
 pub(super) struct Assignment {
     pub live: Arc<Live>,
-    pub work: Work,
+    pub work: Arc<Work>,
     pub standing: Standing,
     pub deadline_at: SystemTime,
 }
@@ -246,7 +246,7 @@ impl Core {
         }
         self.assign(Assignment {
             live,
-            work,
+            work: Arc::new(work),
             standing: Standing::of(attempt, upstream_id),
             deadline_at,
         });

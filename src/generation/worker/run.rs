@@ -389,10 +389,11 @@ impl Run<'_> {
             End::Failed(failure) => ending.failure = Some(failure),
             End::Canceled => {}
         }
-        let batch = [(task.account_id, task.id, ending)];
-        let finished = insist(self.core, self.live, || self.core.records.finish(&batch)).await;
-        let [(.., ending)] = batch;
-        match finished.into_iter().next().flatten() {
+        let ask = || {
+            let job = (task.account_id, task.id, ending.clone());
+            self.core.endings.ask(task.account_id, job)
+        };
+        match insist(self.core, self.live, ask).await {
             Some(finished) => self.live.change(|task| {
                 task.status = ending.status;
                 task.progress = if ending.outputs.is_empty() {
