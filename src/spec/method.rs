@@ -157,7 +157,7 @@ impl Registry {
     /// Registers a method with one answer. Called by the generated code.
     pub fn unary<M, R, F, Fut>(&mut self, info: &'static MethodInfo, handler: F)
     where
-        M: DeserializeOwned,
+        M: DeserializeOwned + Validate,
         R: Serialize,
         F: Fn(Request<M>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Response<R>, Status>> + Send + 'static,
@@ -179,7 +179,7 @@ impl Registry {
     /// Registers a method with a stream of answers. Called by the generated code.
     pub fn streaming<M, R, S, F, Fut>(&mut self, info: &'static MethodInfo, handler: F)
     where
-        M: DeserializeOwned,
+        M: DeserializeOwned + Validate,
         R: Serialize,
         S: Stream<Item = Result<R, Status>> + Send + 'static,
         F: Fn(Request<M>) -> Fut + Send + Sync + 'static,
@@ -248,14 +248,20 @@ fn envelope(data: &impl Serialize) -> Result<Vec<u8>, ApiError> {
 }
 
 /// The message in `input`.
-fn decode<M: DeserializeOwned>(input: &Input) -> Result<M, ApiError> {
+fn decode<M: DeserializeOwned + Validate>(input: &Input) -> Result<M, ApiError> {
     match input {
         Input::Pairs(pairs) => serde_path_to_error::deserialize::<_, Message<M>>(Pairs(pairs))
             .map(|message| message.0)
-            .map_err(|error| misread(&error.path().to_string(), &error.inner().to_string())),
+            .map_err(|error| {
+                misread(
+                    &error.path().to_string(),
+                    &error.inner().to_string(),
+                    M::FIELDS,
+                )
+            }),
         Input::Json(text) => decode_json(text),
         Input::JsonAndPairs(text, pairs) => {
-            let mut fields: serde_json::Map<String, serde_json::Value> = parse(text)?;
+            let mut fields: serde_json::Map<String, serde_json::Value> = parse(text, M::FIELDS)?;
             for (name, value) in pairs {
                 fields.insert(name.clone(), serde_json::Value::String(value.clone()));
             }
@@ -264,12 +270,12 @@ fn decode<M: DeserializeOwned>(input: &Input) -> Result<M, ApiError> {
     }
 }
 
-fn decode_json<M: DeserializeOwned>(text: &[u8]) -> Result<M, ApiError> {
-    parse(text).map(|message: Message<M>| message.0)
+fn decode_json<M: DeserializeOwned + Validate>(text: &[u8]) -> Result<M, ApiError> {
+    parse(text, M::FIELDS).map(|message: Message<M>| message.0)
 }
 
 /// Reads a JSON object, naming the place of a mistake.
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+fn parse<T: DeserializeOwned>(text: &[u8], fields: &[&str]) -> Result<T, ApiError> {
     let text = if text.iter().all(u8::is_ascii_whitespace) {
         b"{}"
     } else {
@@ -284,7 +290,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
         let place = format!(" at line {} column {}", inner.line(), inner.column());
         let text = text.strip_suffix(&place).unwrap_or(&text);
         if inner.is_data() {
-            misread(&path, text)
+            misread(&path, text, fields)
                 .with(
                     "line",
                     super::error::Detail::Number(i64::try_from(inner.line()).unwrap_or(i64::MAX)),
@@ -320,9 +326,9 @@ fn malformed(text: &str, error: &serde_json::Error) -> ApiError {
 }
 
 /// Valid JSON, but not this message.
-fn misread(path: &str, text: &str) -> ApiError {
+fn misread(path: &str, text: &str, fields: &[&str]) -> ApiError {
     if text.starts_with("unknown field") {
-        return unknown_field(text);
+        return unknown_field(text, fields);
     }
     let message = match path {
         "." | "" | "?" => format!("The request could not be read: {text}."),
@@ -332,26 +338,27 @@ fn misread(path: &str, text: &str) -> ApiError {
 }
 
 /// serde names the unknown field and every spelling of those that exist; of those, callers are told
-/// one each.
-fn unknown_field(text: &str) -> ApiError {
+/// the one that is published (`fields`).
+fn unknown_field(text: &str, fields: &[&str]) -> ApiError {
     let mut names = text.split('`').skip(1).step_by(2);
     let asked = names.next().unwrap_or_default();
     let spelling = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    let published = |name| {
+        let same = |field: &&&str| spelling(field) == spelling(name);
+        fields.iter().find(same).copied().unwrap_or(name)
+    };
     let mut known: Vec<&str> = Vec::new();
-    for name in names {
+    for name in names.map(published) {
         if !known.iter().any(|known| spelling(known) == spelling(name)) {
             known.push(name);
         }
     }
-    let takes = if known.is_empty() {
-        "takes no fields".to_owned()
-    } else {
-        format!("takes {}", known.join(", "))
+    let takes = match known.is_empty() {
+        true => "takes no fields".to_owned(),
+        false => format!("takes {}", known.join(", ")),
     };
-    ApiError::new(
-        Reason::UnknownField,
-        format!("There is no field {asked} here; the request {takes}."),
-    )
+    let message = format!("There is no field {asked} here; the request {takes}.");
+    ApiError::new(Reason::UnknownField, message)
 }
 
 #[cfg(test)]
@@ -390,7 +397,7 @@ mod tests {
             (
                 r#"{"promt":"x"}"#,
                 Reason::UnknownField,
-                "no field promt here; the request takes model, prompt, resolution, aspect",
+                "no field promt here; the request takes model, prompt, resolution, aspect_ratio",
             ),
             (
                 r#"{"count":"two"}"#,

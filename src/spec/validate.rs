@@ -17,6 +17,9 @@ pub struct Violation {
 
 /// A message that knows its own limits. Implemented by the generated code.
 pub trait Validate {
+    /// The JSON names of its fields, as they are published.
+    const FIELDS: &'static [&'static str];
+
     /// Reports each violation to `to`.
     fn validate(&self, to: &mut Violations);
 }
@@ -272,6 +275,8 @@ mod tests {
     fn nested_fields_are_named_by_their_path() {
         struct Inner;
         impl Validate for Inner {
+            const FIELDS: &'static [&'static str] = &["count"];
+
             fn validate(&self, to: &mut Violations) {
                 to.present("count", false);
             }

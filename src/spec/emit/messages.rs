@@ -162,10 +162,13 @@ pub fn companions(spec: &Spec) -> Result<String, Wrong> {
             checks.push_str(&check(spec, &field)?);
         }
         let path = rust_path(spec, message.full_name());
+        let names = message.fields().map(|field| field.json_name().to_owned());
+        let fields: Vec<String> = names.collect();
         let argument = if checks.is_empty() { "_" } else { "to" };
         let _ = writeln!(
             code,
             "impl ::piooy::spec::validate::Validate for {path} {{\n    \
+             const FIELDS: &'static [&'static str] = &{fields:?};\n    \
              fn validate(&self, {argument}: &mut ::piooy::spec::validate::Violations) {{\n{checks}    }}\n}}"
         );
     }

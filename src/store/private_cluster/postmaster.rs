@@ -5,7 +5,7 @@
 //! next, harder one.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -28,6 +28,10 @@ const STOP_STEPS: [(Signal, Duration); 3] = [
 const TRANSITION_MAX: Duration = Duration::from_secs(10);
 /// How long the orphans of a killed server may hold its shared memory before a new one gives up.
 const ORPHANS_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a server that listens may take to answer.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+/// The length of the message and the number of the request.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 /// A start is known by its pid file, a small read: often enough to lose no time.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How much of the log explains a failed start.
@@ -59,7 +63,17 @@ impl PidFile {
 
     /// Whether the server accepts work.
     pub(super) fn is_ready(&self) -> bool {
-        self.status == "ready" && self.is_listening()
+        self.status == "ready" && self.is_answering().unwrap_or(false)
+    }
+
+    /// Whether the server answers the shortest question there is (PostgreSQL, "Message Formats",
+    /// SSLRequest). A socket alone proves little: a server that was just killed has one, on which
+    /// the kernel still takes connections, until the last of the process is gone.
+    fn is_answering(&self) -> io::Result<bool> {
+        let mut socket = UnixStream::connect(self.socket_directory.join(SOCKET_FILE))?;
+        socket.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
+        socket.write_all(&SSL_REQUEST)?;
+        Ok(socket.read(&mut [0])? == 1)
     }
 
     /// Whether somebody listens on the socket. Ours is private, so it can only be this server:

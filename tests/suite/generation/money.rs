@@ -45,6 +45,33 @@ async fn of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay() {
     fixture.assert_sound().await;
 }
 
+/// A batch that the database refuses is tried again job by job.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poisoned_submission_fails_alone() {
+    const POISONED: usize = 17;
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    // PostgreSQL has no U+0000 in its texts; the faces refuse it, here it comes through.
+    let prompt = |index| {
+        if index == POISONED {
+            "a \0 fox"
+        } else {
+            "[sandbox:delay=10m] a fox"
+        }
+    };
+    let submit = |index| node.submit(&caller, picture(prompt(index)), None);
+    let answers = join_all((0..40).map(submit)).await;
+    for (index, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.is_ok(), index != POISONED, "{index}: {answer:?}");
+    }
+    let balance = fixture.ledger.balance(caller.account_id()).await.unwrap();
+    assert_eq!(
+        (balance.available, balance.held),
+        (CREDITS - 39 * PICTURE, 39 * PICTURE)
+    );
+    fixture.assert_sound().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limit_on_concurrent_tasks_is_exact() {
     let fixture = Fixture::with_plan(4, false).await;
