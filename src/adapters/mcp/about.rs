@@ -46,6 +46,9 @@ fn capabilities() -> Value {
     json!({"tools": {}})
 }
 
+/// The same as JSON text, for results that are put together as text.
+pub static SERVER_INFO: LazyLock<String> = LazyLock::new(|| server_info().to_string());
+
 static DISCOVER: LazyLock<Bytes> = LazyLock::new(|| {
     let result = json!({
         "resultType": "complete",

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use super::Mcp;
-use super::about::server_info;
+use super::about::{SERVER_INFO, server_info};
 use super::era::Era;
 use super::wire::RpcError;
 use crate::adapters::entry::House;
@@ -179,7 +179,7 @@ fn result(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
     if era == Era::Modern {
         result
             .push_str(r#","resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":"#);
-        result.push_str(&server_info().to_string());
+        result.push_str(&SERVER_INFO);
         result.push('}');
     }
     result.push('}');
