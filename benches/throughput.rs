@@ -71,15 +71,6 @@ impl Provider for Instantly {
     }
 }
 
-/// One row of the table.
-struct Figure {
-    name: String,
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
-    reference: (&'static str, f64),
-}
-
 fn main() -> Result<(), Failure> {
     // cargo passes --bench.
     let seconds = std::env::args()
@@ -195,21 +186,13 @@ async fn figure(
     let wal_each = (wal(store).await? - before) / latencies.len() as f64;
     latencies.sort_unstable();
     let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
-    let row = Figure {
-        name: name.to_owned(),
-        per_second: latencies.len() as f64 / took.as_secs_f64(),
-        p50: at(50),
-        p99: at(99),
-        reference,
-    };
+    let per_second = latencies.len() as f64 / took.as_secs_f64();
+    let (reference_name, reference) = reference;
+    let ratio = per_second / reference;
     println!(
-        "| {} | {clients} | {:.0} | {:.1} {} | {:.2?} | {:.2?} | {wal_each:.0} |",
-        row.name,
-        row.per_second,
-        row.per_second / row.reference.1,
-        row.reference.0,
-        row.p50,
-        row.p99,
+        "| {name} | {clients} | {per_second:.0} | {ratio:.1} {reference_name} | {:.2?} | {:.2?} | {wal_each:.0} |",
+        at(50),
+        at(99),
     );
     node.stop().await;
     Ok(())
