@@ -182,22 +182,11 @@ BEGIN
                 FROM turns AS t
                 WHERE t.key IS NULL OR t.turn = 1
             ), open AS (
-                -- Nobody needs to know by how much a limit is passed: the count stops at it.
-                SELECT a.account_id, a.test, (
-                    SELECT count(*)
-                    FROM (
-                        SELECT FROM tasks AS t
-                        WHERE t.account_id = a.account_id
-                            AND t.test = a.test
-                            AND t.finished_at IS NULL
-                        LIMIT a.most
-                    ) AS counted
-                ) AS tasks
-                FROM (
-                    SELECT account_id, test, coalesce(max(most), 0) AS most
-                    FROM firsts
-                    GROUP BY account_id, test
-                ) AS a
+                SELECT a.account_id, a.test, count(t.id) AS tasks
+                FROM (SELECT DISTINCT account_id, test FROM firsts) AS a
+                LEFT JOIN tasks AS t
+                    ON t.account_id = a.account_id AND t.test = a.test AND t.finished_at IS NULL
+                GROUP BY a.account_id, a.test
             )
             SELECT f.ordinal
             FROM firsts AS f JOIN open AS o USING (account_id, test)
