@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use object_store::memory::InMemory;
-use piooy::accounts::{Accounts, NewKey, Scopes};
+use piooy::accounts::{Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
 use piooy::catalog::Catalog;
 use piooy::gate::{Caller, Gate};
@@ -261,6 +261,7 @@ async fn callers(store: &Store, count: usize) -> Result<Vec<Caller>, Failure> {
             test: false,
             scopes: Scopes::DEFAULT,
             expires_at: None,
+            caps: SpendingCaps::NONE,
         };
         let (secret, _) = accounts.create_key(account.id, new).await?;
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::store::{Store, StoreError};
 
+mod caps;
 mod first_start;
 mod key_text;
 mod keys;
@@ -22,6 +23,7 @@ mod records;
 mod scopes;
 pub mod secrets;
 
+pub use caps::SpendingCaps;
 pub use first_start::FirstKeys;
 pub use key_text::{KeyFault, KeyHash, Secret};
 pub use keys::{KEYS_LISTED_MAX, KEYS_MAX, NewKey};
@@ -69,6 +71,9 @@ pub enum AccountsError {
     /// An end that is past.
     #[error("a key's expiry must lie in the future")]
     KeyExpiry,
+    /// A cap below zero.
+    #[error("a key's spending caps are 0 credits or more")]
+    KeyCaps,
     /// The account has all the keys it may have.
     #[error("an account has at most {KEYS_MAX} keys; revoke one first")]
     KeysTooMany,

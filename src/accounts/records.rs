@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::caps::SpendingCaps;
 use super::scopes::Scopes;
 
 /// What an account on a plan may do. Plans are data; the server starts with `free`, `pro` and `unlimited`.
@@ -54,6 +55,8 @@ pub struct ApiKey {
     pub test: bool,
     /// What it may do.
     pub scopes: Scopes,
+    /// What it may spend at most.
+    pub caps: SpendingCaps,
     /// When it was made, by the database's clock.
     pub created_at: SystemTime,
     /// When it stops working; none: never.
@@ -96,6 +99,11 @@ impl ApiKey {
             prefix: row.get("prefix"),
             test: row.get("test"),
             scopes: scopes.iter().filter_map(|name| name.parse().ok()).collect(),
+            caps: SpendingCaps {
+                per_hour: row.get("cap_per_hour"),
+                per_day: row.get("cap_per_day"),
+                total: row.get("cap_total"),
+            },
             created_at: row.get("key_created_at"),
             expires_at: row.get("expires_at"),
             revoked_at: row.get("revoked_at"),

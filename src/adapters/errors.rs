@@ -67,6 +67,7 @@ impl From<Refusal> for ApiError {
             Refusal::InsufficientScope { needed } => said(Reason::InsufficientScope, &refusal)
                 .with("scope", Detail::Text(needed.to_string())),
             Refusal::LiveKeyNeeded => said(Reason::InsufficientScope, &refusal),
+            Refusal::CapsTooLoose { .. } => field("spendingCaps", &refusal),
             Refusal::RateLimited {
                 allowance,
                 retry_after,
@@ -112,6 +113,7 @@ impl From<AccountsError> for ApiError {
             AccountsError::AccountName | AccountsError::KeyName => field("name", &error),
             AccountsError::KeyScopes | AccountsError::KeyTestAdmin => field("scopes", &error),
             AccountsError::KeyExpiry => field("expiresAt", &error),
+            AccountsError::KeyCaps => field("spendingCaps", &error),
             AccountsError::KeysTooMany => field("name", &error),
             AccountsError::AccountExists { .. } => said(Reason::AccountExists, &error),
             AccountsError::AccountUnknown { .. } => said(Reason::AccountNotFound, &error),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::database::Database;
-use crate::accounts::{self, NewKey, Scope, Scopes};
+use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::generation;
 use crate::ledger::{Balance, Ledger};
 use crate::settings::Settings;
@@ -76,6 +76,15 @@ pub struct CreateKey {
     /// For how long it works, such as 30d; forever when left out.
     #[arg(long, value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
+    /// The most credits it may spend in any hour.
+    #[arg(long, value_name = "CREDITS")]
+    cap_per_hour: Option<i64>,
+    /// The most credits it may spend in any day.
+    #[arg(long, value_name = "CREDITS")]
+    cap_per_day: Option<i64>,
+    /// The most credits it may ever spend.
+    #[arg(long, value_name = "CREDITS")]
+    cap_total: Option<i64>,
 }
 
 /// `piooy credits …`
@@ -150,6 +159,11 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
                     test: create.test,
                     scopes,
                     expires_at,
+                    caps: SpendingCaps {
+                        per_hour: create.cap_per_hour,
+                        per_day: create.cap_per_day,
+                        total: create.cap_total,
+                    },
                 };
                 let (secret, _) = accounts.create_key(account.id, new).await?;
                 println!("{}", secret.expose());
@@ -179,12 +193,31 @@ fn key_line(key: &accounts::ApiKey) -> String {
         _ => "active",
     };
     format!(
-        "{}  {}…  {state}  {}  {}",
+        "{}  {}…  {state}  {}  {}  {}",
         key.id,
         key.prefix,
         scopes.join(","),
+        caps_text(key.caps),
         key.name
     )
+}
+
+/// `10/hour,500/total`, or `uncapped`.
+fn caps_text(caps: SpendingCaps) -> String {
+    let windows = [
+        (caps.per_hour, "hour"),
+        (caps.per_day, "day"),
+        (caps.total, "total"),
+    ];
+    let capped: Vec<String> = windows
+        .into_iter()
+        .filter_map(|(cap, window)| Some(format!("{}/{window}", cap?)))
+        .collect();
+    if capped.is_empty() {
+        "uncapped".to_owned()
+    } else {
+        capped.join(",")
+    }
 }
 
 /// Runs `piooy credits …`.

@@ -6,6 +6,7 @@
 //! | [`every_method`], [`every_error`] | the faces say the same |
 //! | [`documents`] | what is committed is what the code says |
 //! | [`rate`] | one budget for all faces |
+//! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
@@ -17,6 +18,7 @@ mod every_error;
 mod every_method;
 mod files;
 mod grpc;
+mod keys;
 mod mcp;
 mod mcp_modern;
 mod one_method;

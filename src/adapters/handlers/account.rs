@@ -9,14 +9,14 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, caller, given, invalid, page_size, timestamp};
-use crate::accounts::{self, NewKey, Scope, Scopes};
+use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::ledger;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
     ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, GetBalanceRequest,
     ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
-    RevokeApiKeyRequest, Transaction,
+    RevokeApiKeyRequest, SpendingCaps as SpendingCapsMessage, Transaction,
 };
 
 /// Movements in a page when the request does not say.
@@ -86,6 +86,7 @@ impl AccountService for Api {
             test: asked.test,
             scopes: scopes(&asked.scopes)?,
             expires_at,
+            caps: asked.spending_caps.map(caps).unwrap_or_default(),
         };
         caller.may_issue(&new).map_err(ApiError::from)?;
         let (secret, key) = self
@@ -123,6 +124,12 @@ impl AccountService for Api {
             Uuid::try_parse(&request.get_ref().id).map_err(|_| invalid("id", "must be a UUID"))?;
         let key = self
             .accounts
+            .key(caller.account_id(), id)
+            .await
+            .map_err(ApiError::from)?;
+        caller.may_revoke(&key).map_err(ApiError::from)?;
+        let key = self
+            .accounts
             .revoke_key(caller.account_id(), id)
             .await
             .map_err(ApiError::from)?;
@@ -149,6 +156,22 @@ fn scopes(names: &[String]) -> Result<Scopes, ApiError> {
         let scope = Scope::from_str(name).map_err(|error| invalid("scopes", error.to_string()))?;
         Ok(scopes.with(scope))
     })
+}
+
+fn caps(message: SpendingCapsMessage) -> SpendingCaps {
+    SpendingCaps {
+        per_hour: message.per_hour,
+        per_day: message.per_day,
+        total: message.total,
+    }
+}
+
+fn caps_message(caps: SpendingCaps) -> SpendingCapsMessage {
+    SpendingCapsMessage {
+        per_hour: caps.per_hour,
+        per_day: caps.per_day,
+        total: caps.total,
+    }
 }
 
 fn transaction_message(entry: ledger::Entry) -> Transaction {
@@ -180,5 +203,6 @@ fn key_message(key: accounts::ApiKey) -> ApiKey {
         created_at: Some(timestamp(key.created_at)),
         expires_at: key.expires_at.map(timestamp),
         revoked_at: key.revoked_at.map(timestamp),
+        spending_caps: (!key.caps.is_none()).then(|| caps_message(key.caps)),
     }
 }
