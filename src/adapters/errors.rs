@@ -2,7 +2,7 @@
 //! are written for callers, and their sources, which are not, are logged here and go no further.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::accounts::AccountsError;
 use crate::assets::AssetError;
@@ -102,6 +102,7 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Store(error) => error.into(),
+            LedgerError::GrantExpired => field("expiresAt", &error),
             error => field("credits", &error),
         }
     }
@@ -186,6 +187,23 @@ impl From<SubmitError> for ApiError {
                 said(Reason::InsufficientCredits, &error)
                     .with("needed", Detail::Number(needed))
                     .with("available", Detail::Number(available))
+            }
+            SubmitError::SpendingCapReached {
+                needed,
+                cap,
+                window,
+                spent,
+                resets_at,
+            } => {
+                let told = said(Reason::SpendingCapReached, &error)
+                    .with("needed", Detail::Number(needed))
+                    .with("cap", Detail::Number(cap))
+                    .with("window", Detail::Text(window.to_owned()))
+                    .with("spent", Detail::Number(spent));
+                match resets_at.and_then(|end| end.duration_since(SystemTime::now()).ok()) {
+                    Some(wait) => told.retry_after(wait),
+                    None => told,
+                }
             }
             SubmitError::TooManyTasks { limit } => said(Reason::TooManyTasks, &error)
                 .with("limit", Detail::Number(limit.into()))

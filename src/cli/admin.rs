@@ -12,7 +12,7 @@ use super::Failure;
 use super::database::Database;
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::generation;
-use crate::ledger::{Balance, Ledger};
+use crate::ledger::{Balance, Ledger, Totals};
 use crate::settings::Settings;
 
 /// `piooy accounts …`
@@ -230,7 +230,7 @@ pub async fn credits(command: Credits, settings: &Settings) -> Result<ExitCode, 
                 note,
             } => {
                 let account = accounts.by_name(&account).await?;
-                ledger.grant(account.id, credits, &note).await?
+                ledger.grant(account.id, credits, &note, None).await?
             }
             Credits::Balance { account } => {
                 ledger.balance(accounts.by_name(&account).await?.id).await?
@@ -254,9 +254,19 @@ pub async fn books(command: Books, settings: &Settings) -> Result<ExitCode, Fail
 
 async fn verify(database: &Database) -> Result<ExitCode, Failure> {
     let found = generation::verify(&database.store).await?;
+    let Totals {
+        granted,
+        available,
+        held,
+        charged,
+        expired,
+    } = found.totals;
     println!("{} accounts, {} movements", found.accounts, found.entries);
-    let differences = found.differences;
-    for difference in &differences {
+    println!(
+        "{granted} granted = {available} available + {held} held + {charged} charged + {expired} expired"
+    );
+    let differences = &found.differences;
+    for difference in differences {
         let task = difference
             .task_id
             .map_or_else(|| "-".to_owned(), |id| id.to_string());
@@ -265,7 +275,10 @@ async fn verify(database: &Database) -> Result<ExitCode, Failure> {
             difference.account_id, difference.found
         );
     }
-    if differences.is_empty() {
+    if !found.totals.balance() {
+        println!("These do not balance.");
+    }
+    if found.is_sound() {
         println!("The books are right.");
         return Ok(ExitCode::SUCCESS);
     }

@@ -123,7 +123,7 @@ impl Request {
 
     /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands
     /// for.
-    pub(super) fn hash(&self, slug: &str) -> Vec<u8> {
+    pub(super) fn hash(&self, slug: &str) -> [u8; 32] {
         #[derive(Serialize)]
         struct Asked<'a> {
             model: &'a str,
@@ -161,11 +161,12 @@ impl Request {
         };
         let text =
             serde_json::to_vec(&asked).expect("plain values with text keys always serialize");
-        Sha256::digest(text).to_vec()
+        Sha256::digest(text).into()
     }
 }
 
-/// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures.
+/// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures. What is
+/// nothing is left out: rows are many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Work {
     pub prompt: String,
@@ -173,16 +174,26 @@ pub(super) struct Work {
     pub aspect_ratio: String,
     pub width: u32,
     pub height: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u32>,
     pub count: u32,
+    #[serde(default, skip_serializing_if = "is_false")]
     pub audio: bool,
     pub operation: Operation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
     /// The paths of the reference pictures among the assets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
     /// The upstream that the caller asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Vec<Adjustment>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Work {

@@ -92,7 +92,7 @@ impl AdminService for Api {
             .map_err(ApiError::from)?;
         let balance = self
             .ledger
-            .grant(account.id, asked.credits, &asked.note)
+            .grant(account.id, asked.credits, &asked.note, None)
             .await
             .map_err(ApiError::from)?;
         Ok(Response::new(Balance {
