@@ -48,6 +48,9 @@ pub enum LedgerError {
     /// The note is longer than [`NOTE_CHARACTERS_MAX`].
     #[error("a note has at most {NOTE_CHARACTERS_MAX} characters")]
     NoteTooLong,
+    /// The credits would have expired before they were granted.
+    #[error("credits expire in the future or never")]
+    GrantExpired,
     /// With the grant, what is available and what is held would come to 2⁶³ or more. Nothing was granted.
     #[error(
         "the account's credits would exceed {}, the most an account can have",
@@ -74,7 +77,7 @@ pub struct Balance {
     pub held: i64,
 }
 
-/// The four ledger accounts between which credits move.
+/// The five ledger accounts between which credits move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedgerAccount {
     /// Where credits come from.
@@ -85,6 +88,8 @@ pub enum LedgerAccount {
     Held,
     /// What tasks have cost.
     Revenue,
+    /// Credits that were not spent in time.
+    Expired,
 }
 
 impl LedgerAccount {
@@ -95,6 +100,7 @@ impl LedgerAccount {
             Self::Available => "available",
             Self::Held => "held",
             Self::Revenue => "revenue",
+            Self::Expired => "expired",
         }
     }
 }
@@ -110,10 +116,18 @@ pub enum Kind {
     Capture,
     /// A task did not need what it held.
     Release,
+    /// Credits were not spent in time.
+    Expire,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Grant, Self::Hold, Self::Capture, Self::Release];
+    const ALL: [Self; 5] = [
+        Self::Grant,
+        Self::Hold,
+        Self::Capture,
+        Self::Release,
+        Self::Expire,
+    ];
 
     /// Its name in the journal and in answers.
     pub fn name(self) -> &'static str {
@@ -122,6 +136,7 @@ impl Kind {
             Self::Hold => "HOLD",
             Self::Capture => "CAPTURE",
             Self::Release => "RELEASE",
+            Self::Expire => "EXPIRE",
         }
     }
 
@@ -129,7 +144,7 @@ impl Kind {
     pub fn debit(self) -> LedgerAccount {
         match self {
             Self::Grant => LedgerAccount::Grants,
-            Self::Hold => LedgerAccount::Available,
+            Self::Hold | Self::Expire => LedgerAccount::Available,
             Self::Capture | Self::Release => LedgerAccount::Held,
         }
     }
@@ -140,8 +155,18 @@ impl Kind {
             Self::Grant | Self::Release => LedgerAccount::Available,
             Self::Hold => LedgerAccount::Held,
             Self::Capture => LedgerAccount::Revenue,
+            Self::Expire => LedgerAccount::Expired,
         }
     }
+}
+
+/// Credits that expire together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lot {
+    /// How many of them are not spent.
+    pub remaining: i64,
+    /// When they are gone.
+    pub expires_at: SystemTime,
 }
 
 /// One movement, with the account's balances after it.
@@ -183,7 +208,7 @@ impl Entry {
             kind: Kind::ALL
                 .into_iter()
                 .find(|known| known.name() == kind)
-                .expect("the enum has these four labels"),
+                .expect("the enum has these labels"),
             amount: row.get("amount"),
             available: row.get("available"),
             held: row.get("held"),
@@ -239,13 +264,35 @@ impl Ledger {
         Self { store }
     }
 
-    /// Gives `credits` to `account`, which need not have any entry yet. Returns its balance with
-    /// them.
+    /// Gives `credits` to `account`, which need not have any entry yet, until `expires_at` or for good.
+    /// Returns its balance with them.
+    ///
+    /// # Errors
+    /// Nothing was granted then.
     pub async fn grant(
         &self,
         account: Uuid,
         credits: i64,
         note: &str,
+        expires_at: Option<SystemTime>,
+    ) -> Result<Balance, LedgerError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let balance = Self::grant_within(&transaction, account, credits, note, expires_at).await?;
+        transaction.commit().await?;
+        Ok(balance)
+    }
+
+    /// The same within a transaction of the caller's that holds no lock yet.
+    ///
+    /// # Errors
+    /// As for [`Ledger::grant`].
+    pub async fn grant_within(
+        transaction: &Transaction<'_>,
+        account: Uuid,
+        credits: i64,
+        note: &str,
+        expires_at: Option<SystemTime>,
     ) -> Result<Balance, LedgerError> {
         if credits < 1 {
             return Err(LedgerError::GrantNotPositive);
@@ -253,9 +300,11 @@ impl Ledger {
         if note.chars().count() > NOTE_CHARACTERS_MAX {
             return Err(LedgerError::NoteTooLong);
         }
-        let client = self.store.client().await?;
-        let statement = client.prepare_cached(GRANT).await?;
-        let row = client
+        if expires_at.is_some_and(|end| end <= SystemTime::now()) {
+            return Err(LedgerError::GrantExpired);
+        }
+        let statement = transaction.prepare_cached(GRANT).await?;
+        let row = transaction
             .query_one(&statement, &[&account, &credits, &note])
             .await
             .map_err(|error| match error.code() {
@@ -277,6 +326,14 @@ impl Ledger {
             .execute(&statement, &[&account, &credits, &note])
             .await?;
         Ok(())
+    }
+
+    /// The credits of `account` that expire, soonest first, without lots that are spent.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn lots(&self, _account: Uuid) -> Result<Vec<Lot>, LedgerError> {
+        Ok(Vec::new())
     }
 
     /// What `account` has; nothing if it has no entry.

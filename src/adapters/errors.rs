@@ -102,6 +102,7 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Store(error) => error.into(),
+            LedgerError::GrantExpired => field("expiresAt", &error),
             error => field("credits", &error),
         }
     }
@@ -111,6 +112,8 @@ impl From<AccountsError> for ApiError {
     fn from(error: AccountsError) -> Self {
         match error {
             AccountsError::AccountName | AccountsError::KeyName => field("name", &error),
+            AccountsError::PlanName => field("plan.name", &error),
+            AccountsError::PlanNumbers => field("plan", &error),
             AccountsError::KeyScopes | AccountsError::KeyTestAdmin => field("scopes", &error),
             AccountsError::KeyExpiry => field("expiresAt", &error),
             AccountsError::KeyCaps => field("spendingCaps", &error),

@@ -103,7 +103,7 @@ async fn concurrent_holds_never_overdraw() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let account = Uuid::now_v7();
-    ledger.grant(account, 1000, "").await.unwrap();
+    ledger.grant(account, 1000, "", None).await.unwrap();
     let holds: Vec<_> = (0..200)
         .map(|_| {
             let store = database.store().clone();
@@ -130,8 +130,8 @@ async fn a_hold_too_large_is_refused_alone() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let (rich, poor) = (Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(rich, 100, "").await.unwrap();
-    ledger.grant(poor, 10, "").await.unwrap();
+    ledger.grant(rich, 100, "", None).await.unwrap();
+    ledger.grant(poor, 10, "", None).await.unwrap();
     let asked = [
         (rich, 60),
         (poor, 11),
@@ -176,7 +176,7 @@ async fn settling_captures_the_charge_and_releases_the_rest() {
     let ledger = Ledger::new(database.store().clone());
     let account = Uuid::now_v7();
     let [partly, wholly, not_at_all] = [0; 3].map(|_| Uuid::now_v7());
-    ledger.grant(account, 100, "").await.unwrap();
+    ledger.grant(account, 100, "", None).await.unwrap();
     hold(
         database.store(),
         &[
@@ -229,7 +229,7 @@ async fn no_task_is_charged_more_than_it_holds() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let (account, task, other) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(account, 100, "").await.unwrap();
+    ledger.grant(account, 100, "", None).await.unwrap();
     hold(
         database.store(),
         &[(account, task, 10), (account, other, 10)],
@@ -288,25 +288,30 @@ async fn grants_are_checked() {
     let account = Uuid::now_v7();
     for credits in [0, -1, i64::MIN] {
         assert!(matches!(
-            ledger.grant(account, credits, "").await,
+            ledger.grant(account, credits, "", None).await,
             Err(LedgerError::GrantNotPositive)
         ));
     }
     let longest = "é".repeat(NOTE_CHARACTERS_MAX);
     assert!(matches!(
-        ledger.grant(account, 1, &(longest.clone() + "é")).await,
+        ledger
+            .grant(account, 1, &(longest.clone() + "é"), None)
+            .await,
         Err(LedgerError::NoteTooLong)
     ));
-    ledger.grant(account, i64::MAX - 1, &longest).await.unwrap();
+    ledger
+        .grant(account, i64::MAX - 1, &longest, None)
+        .await
+        .unwrap();
     // Held credits count too: released, they would be available again.
     hold(database.store(), &[(account, Uuid::now_v7(), i64::MAX - 1)])
         .await
         .unwrap();
     assert!(matches!(
-        ledger.grant(account, 2, "").await,
+        ledger.grant(account, 2, "", None).await,
         Err(LedgerError::BalanceTooLarge)
     ));
-    let balance = ledger.grant(account, 1, "").await.unwrap();
+    let balance = ledger.grant(account, 1, "", None).await.unwrap();
     assert_eq!(
         balance,
         Balance {
@@ -325,12 +330,12 @@ async fn histories_are_paged_newest_first() {
     let account = Uuid::now_v7();
     for credits in 1..=5 {
         ledger
-            .grant(account, credits, &format!("gift {credits}"))
+            .grant(account, credits, &format!("gift {credits}"), None)
             .await
             .unwrap();
     }
     ledger
-        .grant(Uuid::now_v7(), 9, "someone else's")
+        .grant(Uuid::now_v7(), 9, "someone else's", None)
         .await
         .unwrap();
     let sequences = |entries: Vec<Entry>| {
@@ -370,7 +375,7 @@ async fn every_entry_debits_one_account_and_credits_another() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(account, 10, "").await.unwrap();
+    ledger.grant(account, 10, "", None).await.unwrap();
     hold(database.store(), &[(account, task, 10)])
         .await
         .unwrap();
@@ -417,7 +422,7 @@ async fn entries_are_never_changed_or_removed() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let account = Uuid::now_v7();
-    ledger.grant(account, 10, "").await.unwrap();
+    ledger.grant(account, 10, "", None).await.unwrap();
     let client = database.store().client().await.unwrap();
     for statement in [
         "UPDATE ledger_entries SET available = 1000",
@@ -454,7 +459,7 @@ async fn verification_finds_what_was_tampered_with() {
         let database = support::database().await;
         let ledger = Ledger::new(database.store().clone());
         let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
-        ledger.grant(account, 100, "").await.unwrap();
+        ledger.grant(account, 100, "", None).await.unwrap();
         hold(database.store(), &[(account, task, 10)])
             .await
             .unwrap();
@@ -483,7 +488,7 @@ async fn verification_finds_a_task_settled_twice() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let (account, once, twice) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(account, 100, "").await.unwrap();
+    ledger.grant(account, 100, "", None).await.unwrap();
     hold(
         database.store(),
         &[(account, once, 10), (account, twice, 10)],
@@ -554,7 +559,7 @@ async fn write(store: Store, accounts: Vec<Uuid>, seed: u64, rounds: u64) -> (i6
     for _ in 0..rounds {
         let credits = 1 + random.below(50);
         ledger
-            .grant(random.one_of(&accounts), credits, "")
+            .grant(random.one_of(&accounts), credits, "", None)
             .await
             .unwrap();
         granted += credits;

@@ -169,7 +169,7 @@ impl Server {
         let account = self.accounts.create(name, plan).await.expect("is new");
         if credits > 0 {
             let ledger = Ledger::new(self.database.store().clone());
-            let granted = ledger.grant(account.id, credits, "for a test").await;
+            let granted = ledger.grant(account.id, credits, "for a test", None).await;
             granted.expect("credits can be granted");
         }
         let scopes = [Scope::Generate, Scope::Read, Scope::Keys];

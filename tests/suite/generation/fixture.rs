@@ -124,7 +124,7 @@ impl Fixture {
         let accounts = Accounts::new(store.clone());
         let account = accounts.create("acme", "mine").await.unwrap();
         let ledger = Ledger::new(store.clone());
-        ledger.grant(account.id, CREDITS, "").await.unwrap();
+        ledger.grant(account.id, CREDITS, "", None).await.unwrap();
         Self {
             account,
             ledger,

@@ -130,7 +130,7 @@ async fn a_refused_submission_does_not_use_up_its_key() {
     );
     fixture
         .ledger
-        .grant(caller.account_id(), PICTURE, "")
+        .grant(caller.account_id(), PICTURE, "", None)
         .await
         .unwrap();
     let task = submit(&node, &caller, picture("another fox"), "k")

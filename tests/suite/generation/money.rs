@@ -17,7 +17,12 @@ async fn of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay() {
     let caller = fixture.stranger().await;
     fixture
         .ledger
-        .grant(caller.account_id(), PAYABLE * PICTURE + PICTURE - 1, "")
+        .grant(
+            caller.account_id(),
+            PAYABLE * PICTURE + PICTURE - 1,
+            "",
+            None,
+        )
         .await
         .unwrap();
     // A delay keeps the tasks open, so that nothing is released meanwhile.
