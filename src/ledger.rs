@@ -417,8 +417,8 @@ impl Ledger {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn lots(&self, account: Uuid) -> Result<Vec<Lot>, LedgerError> {
-        let client = self.store.client().await?;
         let available = self.balance(account).await?.available;
+        let client = self.store.client().await?;
         let mut lots = Lots::read(&client, account, available).await?.expiring;
         lots.retain(|lot| lot.remaining > 0);
         Ok(lots)

@@ -23,6 +23,10 @@ pub struct Plan {
     pub reads_per_minute: NonZeroU32,
     /// Tasks that may run at once.
     pub concurrent_tasks: NonZeroU32,
+    /// Tasks that may wait beyond those; none wait at 0, they are refused.
+    pub queued_tasks: u32,
+    /// Credits given at the start of each month (UTC), which expire with its end.
+    pub monthly_credits: i64,
     /// True when models of the free tier cost nothing.
     pub free_tier_included: bool,
 }
@@ -72,6 +76,8 @@ impl Plan {
             submits_per_minute: positive(row.get("submits_per_minute")),
             reads_per_minute: positive(row.get("reads_per_minute")),
             concurrent_tasks: positive(row.get("concurrent_tasks")),
+            queued_tasks: u32::try_from(row.get::<_, i32>("queued_tasks")).unwrap_or(0),
+            monthly_credits: row.get("monthly_credits"),
             free_tier_included: row.get("free_tier_included"),
         }
     }

@@ -112,6 +112,8 @@ impl From<AccountsError> for ApiError {
     fn from(error: AccountsError) -> Self {
         match error {
             AccountsError::AccountName | AccountsError::KeyName => field("name", &error),
+            AccountsError::PlanName => field("plan.name", &error),
+            AccountsError::PlanNumbers => field("plan", &error),
             AccountsError::KeyScopes | AccountsError::KeyTestAdmin => field("scopes", &error),
             AccountsError::KeyExpiry => field("expiresAt", &error),
             AccountsError::KeyCaps => field("spendingCaps", &error),
@@ -205,8 +207,9 @@ impl From<SubmitError> for ApiError {
                     None => told,
                 }
             }
-            SubmitError::TooManyTasks { limit } => said(Reason::TooManyTasks, &error)
+            SubmitError::TooManyTasks { limit, queued } => said(Reason::TooManyTasks, &error)
                 .with("limit", Detail::Number(limit.into()))
+                .with("queued", Detail::Number(queued.into()))
                 .retry_after(TASKS_PAUSE),
             SubmitError::Busy => said(Reason::Busy, &error).retry_after(BUSY_PAUSE),
         }

@@ -12,8 +12,11 @@ use super::Failure;
 use super::database::Database;
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::generation;
-use crate::ledger::{Balance, Ledger, Totals};
+use crate::ledger::{Ledger, Totals};
 use crate::settings::Settings;
+
+/// From 1970 to the first year that times in messages cannot say.
+const YEAR_10_000: Duration = Duration::from_secs(253_402_300_800);
 
 /// `piooy accounts …`
 #[derive(Subcommand)]
@@ -87,26 +90,6 @@ pub struct CreateKey {
     cap_total: Option<i64>,
 }
 
-/// `piooy credits …`
-#[derive(Subcommand)]
-pub enum Credits {
-    /// Give an account credits.
-    Grant {
-        /// The account.
-        account: String,
-        /// How many.
-        credits: i64,
-        /// Why; kept in the statement.
-        #[arg(long, default_value = "")]
-        note: String,
-    },
-    /// Print what an account has.
-    Balance {
-        /// The account.
-        account: String,
-    },
-}
-
 /// `piooy ledger …`
 #[derive(Subcommand)]
 pub enum Books {
@@ -153,7 +136,7 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
                     .scopes
                     .iter()
                     .fold(Scopes::NONE, |scopes, scope| scopes.with(*scope));
-                let expires_at = create.expires_in.map(|life| SystemTime::now() + life);
+                let expires_at = create.expires_in.map(time_after).transpose()?;
                 let new = NewKey {
                     name: create.name,
                     test: create.test,
@@ -220,29 +203,6 @@ fn caps_text(caps: SpendingCaps) -> String {
     }
 }
 
-/// Runs `piooy credits …`.
-pub async fn credits(command: Credits, settings: &Settings) -> Result<ExitCode, Failure> {
-    with_accounts(settings, async |accounts, ledger| {
-        let balance = match command {
-            Credits::Grant {
-                account,
-                credits,
-                note,
-            } => {
-                let account = accounts.by_name(&account).await?;
-                ledger.grant(account.id, credits, &note, None).await?
-            }
-            Credits::Balance { account } => {
-                ledger.balance(accounts.by_name(&account).await?.id).await?
-            }
-        };
-        let Balance { available, held } = balance;
-        println!("{available} available, {held} held");
-        Ok(ExitCode::SUCCESS)
-    })
-    .await
-}
-
 /// Runs `piooy ledger …`.
 pub async fn books(command: Books, settings: &Settings) -> Result<ExitCode, Failure> {
     let Books::Verify = command;
@@ -286,8 +246,16 @@ async fn verify(database: &Database) -> Result<ExitCode, Failure> {
     Ok(ExitCode::FAILURE)
 }
 
+/// The point in time that much later than now.
+pub(super) fn time_after(life: Duration) -> Result<SystemTime, Failure> {
+    SystemTime::now()
+        .checked_add(life)
+        .filter(|time| *time < SystemTime::UNIX_EPOCH + YEAR_10_000)
+        .ok_or_else(|| "that is too long: times end with the year 9999".into())
+}
+
 /// Opens the database for one command and closes it whatever comes of it.
-async fn with_accounts(
+pub(super) async fn with_accounts(
     settings: &Settings,
     command: impl AsyncFnOnce(accounts::Accounts, Ledger) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {

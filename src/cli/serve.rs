@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
 use super::database::Database;
+use super::{Failure, monthly};
 use crate::accounts::{Accounts, FirstKeys, secrets};
 use crate::adapters::handlers::Api;
 use crate::adapters::{self, Options, Parts, server};
@@ -42,6 +42,7 @@ pub struct Running {
     generation: Arc<Generation>,
     stop: CancellationToken,
     faces: tokio::task::JoinHandle<()>,
+    monthly: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
@@ -50,6 +51,9 @@ impl Running {
         self.stop.cancel();
         if self.faces.await.is_err() {
             tracing::error!("the faces ended in a panic");
+        }
+        if self.monthly.await.is_err() {
+            tracing::error!("granting monthly credits ended in a panic");
         }
         self.generation.stop().await;
         drop(self.generation);
@@ -105,11 +109,13 @@ pub async fn start(
                 router,
                 stop.clone().cancelled_owned(),
             ));
+            let monthly = tokio::spawn(monthly::run(database.store.clone(), stop.clone()));
             Ok(Running {
                 database,
                 generation,
                 stop,
                 faces,
+                monthly,
             })
         }
         Err(error) => {

@@ -115,10 +115,12 @@ pub enum SubmitError {
         resets_at: Option<SystemTime>,
     },
     /// As many tasks are open as the plan allows.
-    #[error("the plan allows {limit} tasks at a time; wait for one to end or cancel one")]
+    #[error("{}; wait for one to end or cancel one", allowed_tasks(*limit, *queued))]
     TooManyTasks {
-        /// How many that is.
+        /// How many may run at once.
         limit: u32,
+        /// How many more may wait for their turn.
+        queued: u32,
     },
     /// The server has as many open tasks as it can take.
     #[error("the server is busy; try again in a few seconds")]
@@ -143,6 +145,13 @@ fn cap_reached(needed: i64, cap: i64, window: &str, spent: i64) -> String {
     format!(
         "this costs {needed} credits; the API key may spend {cap} {window}, of which {left} are left"
     )
+}
+
+fn allowed_tasks(limit: u32, queued: u32) -> String {
+    match queued {
+        0 => format!("the plan allows {limit} tasks at a time"),
+        _ => format!("the plan allows {limit} tasks at a time and {queued} waiting"),
+    }
 }
 
 fn scene_mismatch(scene: Scene) -> String {

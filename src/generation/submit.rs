@@ -39,7 +39,8 @@ pub(super) async fn submit(
     Arc::make_mut(&mut prepared.work).references = references;
 
     let (account_id, id) = (caller.account_id(), Uuid::now_v7());
-    let limit = caller.plan().concurrent_tasks.get();
+    let plan = caller.plan();
+    let (limit, queued) = (plan.concurrent_tasks.get(), plan.queued_tasks);
     let submission = Submission {
         test: caller.is_test(),
         key_id: caller.key_id(),
@@ -49,7 +50,7 @@ pub(super) async fn submit(
         provider: prepared.provider,
         work: Arc::clone(&prepared.work),
         quoted: prepared.credits,
-        limit,
+        limit: limit.saturating_add(queued),
         lifetime: core.settings.lifetime(prepared.model.typical_seconds.1),
         key: key.map(|key| Key::new(account_id, caller.is_test(), key, &hash)),
     };
@@ -64,7 +65,7 @@ pub(super) async fn submit(
         }
         Outcome::Replayed(earlier) => core.replayed(caller, earlier).await,
         Outcome::KeyReused => Err(SubmitError::IdempotencyKeyReused),
-        Outcome::TooMany => Err(SubmitError::TooManyTasks { limit }),
+        Outcome::TooMany => Err(SubmitError::TooManyTasks { limit, queued }),
         Outcome::CapReached(CapReached {
             cap,
             window,

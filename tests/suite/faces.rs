@@ -7,11 +7,13 @@
 //! | [`documents`] | what is committed is what the code says |
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
+//! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
 
 mod answers;
+mod credits;
 mod documents;
 mod echo;
 mod every_error;

@@ -14,7 +14,7 @@ use crate::ledger;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
-    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, GetBalanceRequest,
+    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, ExpiringCredits, GetBalanceRequest,
     ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
     RevokeApiKeyRequest, SpendingCaps as SpendingCapsMessage, Transaction,
 };
@@ -29,17 +29,9 @@ impl AccountService for Api {
         request: Request<GetBalanceRequest>,
     ) -> Result<Response<Balance>, Status> {
         let caller = caller(&request)?;
-        let balance = self
-            .ledger
-            .balance(caller.account_id())
-            .await
-            .map_err(ApiError::from)?;
-        Ok(Response::new(Balance {
-            account: caller.account_name().to_owned(),
-            plan: caller.plan().name.clone(),
-            available: balance.available,
-            held: balance.held,
-        }))
+        let (name, plan) = (caller.account_name(), &caller.plan().name);
+        let balance = self.balance(caller.account_id(), name, plan).await?;
+        Ok(Response::new(balance))
     }
 
     async fn list_transactions(
@@ -138,10 +130,35 @@ impl AccountService for Api {
     }
 }
 
+impl Api {
+    /// What an account has now, and what of it expires.
+    pub(super) async fn balance(
+        &self,
+        account_id: Uuid,
+        name: &str,
+        plan: &str,
+    ) -> Result<Balance, ApiError> {
+        let balance = self.ledger.balance(account_id).await?;
+        let lots = self.ledger.lots(account_id).await?;
+        let expiring = lots.into_iter().map(|lot| ExpiringCredits {
+            credits: lot.remaining,
+            expires_at: Some(timestamp(lot.expires_at)),
+        });
+        Ok(Balance {
+            account: name.to_owned(),
+            plan: plan.to_owned(),
+            available: balance.available,
+            held: balance.held,
+            expiring: expiring.collect(),
+        })
+    }
+}
+
 /// The seconds that a protobuf `Timestamp` may hold: the years 1 to 9999.
 const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-fn point_in_time(field: &str, time: Timestamp) -> Result<SystemTime, ApiError> {
+/// The point in time of a message's field.
+pub(super) fn point_in_time(field: &str, time: Timestamp) -> Result<SystemTime, ApiError> {
     Some(time)
         .filter(|time| TIMESTAMP_SECONDS.contains(&time.seconds))
         .and_then(|time| SystemTime::try_from(time).ok())

@@ -80,6 +80,9 @@ fn plays(task: &str, api_key: &str) -> Vec<Play> {
         "ListAccounts" unary ListAccountsRequest -> ListAccountsResponse, json!({}), &[];
         "SetPlan" unary SetPlanRequest -> Account, json!({"account": "acme", "plan": "free"}), &[];
         "ListPlans" unary ListPlansRequest -> ListPlansResponse, json!({}), &[];
+        "SavePlan" unary SavePlanRequest -> Plan,
+            json!({"plan": {"name": "team", "submitsPerMinute": 1, "readsPerMinute": 2, "concurrentTasks": 3,
+                "queuedTasks": 4, "monthlyCredits": 5, "freeTierIncluded": true}}), &[];
         "GrantCredits" unary GrantCreditsRequest -> Balance, json!({"account": "acme", "credits": 5}), &[];
     }
 }
