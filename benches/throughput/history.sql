@@ -1,10 +1,10 @@
 -- A history for the accounts of a figure: 10,000 tasks for each, one after another over the last 90
--- days, each held, delivered and captured for one credit. The first entry of each account is its
+-- days, each held, delivered and captured for one credit, each with an idempotency key. The first entry of each account is its
 -- opening grant.
 
 INSERT INTO tasks (
     account_id, id, test, model, media_type, request, status, progress, node_id, provider, attempt,
-    upstream_id, outputs, quoted, charged, created_at, started_at, finished_at, deadline_at
+    upstream_id, outputs, quoted, charged, created_at, started_at, finished_at, deadline_at, idempotency, key_code
 )
 SELECT
     account.id,
@@ -15,9 +15,8 @@ SELECT
     'z-image-turbo',
     'image',
     '{"prompt": "a lighthouse on a cliff at dusk, long exposure, muted colours, film grain",
-      "resolution": "1K", "aspect_ratio": "1:1", "width": 1024, "height": 1024, "duration_seconds": null,
-      "count": 1, "audio": false, "operation": "text", "seed": null, "references": [],
-      "provider": "sandbox", "adjustments": []}',
+      "resolution": "1K", "aspect_ratio": "1:1", "width": 1024, "height": 1024, "count": 1,
+      "operation": "text", "provider": "sandbox"}',
     'SUCCESS',
     100,
     '00000000-0000-7000-8000-000000000000',
@@ -31,19 +30,23 @@ SELECT
     time.at,
     time.at + interval '1 second',
     time.at + interval '3 seconds',
-    time.at + interval '10 minutes'
+    time.at + interval '10 minutes',
+    decode(random.hex || random.hex, 'hex'),
+    (task_key_week(time.at) << 47)
+        | (('x' || substr(random.hex, 1, 16))::bit(64)::bigint & 140737488355327)
 FROM generate_series(1, 10000) AS turn
 CROSS JOIN accounts AS account
 CROSS JOIN LATERAL (SELECT now() - interval '90 days' * (10001 - turn) / 10001 AS at) AS time
 CROSS JOIN LATERAL (SELECT md5(account.id::text || turn) AS hex) AS random;
 
-INSERT INTO ledger_entries (account_id, seq, kind, amount, available, held, task_id, at)
+INSERT INTO ledger_entries (account_id, seq, kind, amount, available, held, open, task_id, at)
 SELECT
     task.account_id,
     2 * task.turn + movement.step,
     movement.kind::ledger_kind,
     1,
     opening.available - task.turn,
+    1 - movement.step,
     1 - movement.step,
     task.id,
     task.created_at + movement.step * interval '3 seconds'
