@@ -232,6 +232,7 @@ async fn node(store: &Store, whole: bool) -> Result<Generation, Failure> {
         catalog: Arc::new(Catalog::builtin()),
         providers: Providers::new(Arc::new(Instantly)),
         assets: Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test"),
+        quote_secret: [9; 32],
     };
     let settings = generation::Settings {
         sandbox_for_live: true,

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::quote::QuoteError;
 use super::request::Scene;
 use crate::assets::AssetError;
 use crate::catalog::{LookupError, MediaType, NoPrice, Unfit};
@@ -68,6 +69,9 @@ pub enum SubmitError {
         /// Whether the caller could ask for the sandbox instead.
         sandbox: bool,
     },
+    /// The quote does not hold.
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
     /// A reference image cannot be used.
     #[error("reference image {number}: {error}")]
     ReferenceImage {

@@ -11,6 +11,7 @@ use super::Core;
 use super::board::Live;
 use super::errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError};
 use super::prepare::{Prepared, prepare};
+use super::quote;
 use super::records::{Outcome, Submission};
 use super::request::{Request, Work};
 use super::status::Status;
@@ -30,6 +31,7 @@ pub(super) async fn submit(
         return Err(SubmitError::IdempotencyKeyLength);
     }
     let mut prepared = prepare(core, caller, &request)?;
+    quote::redeem(core, caller, &request, &mut prepared, SystemTime::now())?;
     let place = Arc::clone(&core.places)
         .try_acquire_owned()
         .map_err(|_| SubmitError::Busy)?;
