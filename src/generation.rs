@@ -18,13 +18,14 @@
 //! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::assets::Assets;
-use crate::catalog::{Catalog, Fitted, MediaType, Model};
+use crate::catalog::{Catalog, Model};
 use crate::gate::Caller;
 use crate::ledger::Ledger;
 use crate::providers::Providers;
@@ -36,6 +37,7 @@ mod changes;
 mod errors;
 mod key;
 mod prepare;
+mod quote;
 mod records;
 mod request;
 mod routes;
@@ -48,6 +50,7 @@ mod watch;
 mod worker;
 
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
 pub use settings::Settings;
 pub use status::{Event, Status};
@@ -56,7 +59,7 @@ pub use verify::verify;
 
 use board::Board;
 use changes::{Changes, Ending};
-use prepare::prepare;
+use quote::Quotes;
 use records::Records;
 use worker::{Assignment, Worker};
 
@@ -75,6 +78,8 @@ pub struct Parts {
     pub providers: Providers,
     /// Where results and reference pictures are kept.
     pub assets: Assets,
+    /// Signs quotes; the same on every replica.
+    pub quote_secret: [u8; 32],
 }
 
 /// The use cases, and the worker behind them. Dropping it stops the work where it stands, as a
@@ -95,6 +100,7 @@ struct Core {
     catalog: Arc<Catalog>,
     providers: Providers,
     assets: Assets,
+    quotes: Quotes,
     settings: Settings,
     board: Board,
     /// One place for each open task of this process.
@@ -103,21 +109,6 @@ struct Core {
     running: Semaphore,
     /// To the worker. Unbounded, but each entry has one of the `places`.
     queue: mpsc::UnboundedSender<Assignment>,
-}
-
-/// What a generation would cost and how it would run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Quote {
-    /// The model's slug.
-    pub model: String,
-    /// What it makes.
-    pub media: MediaType,
-    /// The exact price for this account.
-    pub credits: i64,
-    /// The values that would run, and what was changed to get there.
-    pub fitted: Fitted,
-    /// The credits that the account could spend now.
-    pub available: i64,
 }
 
 /// A page of tasks.
@@ -145,6 +136,7 @@ impl Generation {
             catalog: parts.catalog,
             providers: parts.providers,
             assets: parts.assets,
+            quotes: Quotes::new(&parts.quote_secret),
             board: Board::default(),
             places: Arc::new(Semaphore::new(settings.open_tasks_max)),
             running: Semaphore::new(settings.running_tasks_max),
@@ -161,20 +153,13 @@ impl Generation {
         self.worker.stop().await;
     }
 
-    /// Tells what a request would cost and how it would run, without starting it.
+    /// Tells what a request would cost and how it would run, without starting it. A quote that the
+    /// request brings is not looked at.
     ///
     /// # Errors
     /// What [`Generation::submit`] would say of the request itself.
     pub async fn quote(&self, caller: &Caller, request: &Request) -> Result<Quote, SubmitError> {
-        let prepared = prepare(&self.core, caller, request)?;
-        let balance = self.core.ledger.balance(caller.account_id()).await?;
-        Ok(Quote {
-            model: prepared.model.slug.clone(),
-            media: prepared.model.media,
-            credits: prepared.credits,
-            fitted: prepared.fitted,
-            available: balance.available,
-        })
+        quote::quote(&self.core, caller, request, SystemTime::now()).await
     }
 
     /// Accepts a request: holds its price and answers with the task, which is durable by then. The

@@ -172,6 +172,7 @@ pub async fn node(store: &Store, extent: Extent) -> Result<Generation, Failure> 
         catalog: Arc::new(Catalog::builtin()),
         providers: Providers::new(Arc::new(Instantly)),
         assets: assets(),
+        quote_secret: [9; 32],
     };
     let settings = generation::Settings {
         sandbox_for_live: true,

@@ -8,7 +8,7 @@ use crate::accounts::AccountsError;
 use crate::assets::AssetError;
 use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
-use crate::generation::{SubmitError, TaskError};
+use crate::generation::{QuoteError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
@@ -176,6 +176,8 @@ impl From<SubmitError> for ApiError {
                 let settings = settings.iter().map(|name| (*name).to_owned()).collect();
                 said(Reason::ModelUnavailable, &error).with("settings", Detail::List(settings))
             }
+            SubmitError::Quote(QuoteError::Expired) => said(Reason::QuoteExpired, &error),
+            SubmitError::Quote(_) => said(Reason::QuoteInvalid, &error),
             SubmitError::ReferenceImage { number, error } => match error {
                 AssetError::Storage { .. } => error.into(),
                 error => field(

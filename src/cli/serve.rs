@@ -26,6 +26,7 @@ use crate::providers::{Providers, Sandbox};
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
 use crate::spec::method::Registry;
+use crate::store::Store;
 
 /// The credits of the account that a first start makes.
 const FIRST_CREDITS: i64 = 1_000;
@@ -35,6 +36,9 @@ const FIRST_NOTE: &str = "first start";
 
 /// The name of the secret that signs links to results.
 const LINK_SECRET: &str = "asset-links";
+
+/// The name of the secret that signs quotes.
+const QUOTE_SECRET: &str = "quotes";
 
 /// A server that runs.
 pub struct Running {
@@ -137,13 +141,9 @@ async fn assemble(
     if let Some(dev) = accounts.first_start(show).await? {
         ledger.open(dev.id, FIRST_CREDITS, FIRST_NOTE).await?;
     }
-    let secret = secrets::get_or_create(&store, LINK_SECRET, 32).await?;
-    let secret = secret
-        .try_into()
-        .map_err(|_| "the secret that signs links has a wrong length")?;
     let assets = Assets::local(
         &settings.data_dir.join("assets"),
-        secret,
+        secret(&store, LINK_SECRET).await?,
         &settings.public_url,
     )
     .map_err(|error| {
@@ -159,6 +159,7 @@ async fn assemble(
         catalog: catalog.clone(),
         providers: Providers::new(Arc::new(Sandbox::default())),
         assets: assets.clone(),
+        quote_secret: secret(&store, QUOTE_SECRET).await?,
     };
     let bounds = generation::Settings {
         sandbox_for_live: match settings.sandbox_for_live {
@@ -198,6 +199,14 @@ async fn assemble(
         },
     )?;
     Ok((router, generation))
+}
+
+/// A secret that all replicas share.
+async fn secret(store: &Store, name: &str) -> Result<[u8; 32], Failure> {
+    let secret = secrets::get_or_create(store, name, 32).await?;
+    secret
+        .try_into()
+        .map_err(|_| format!("the secret {name} in the database has a wrong length").into())
 }
 
 fn catalog(settings: &Settings) -> Result<Catalog, Failure> {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use super::quote::QuoteError;
 use super::request::Scene;
 use crate::assets::AssetError;
 use crate::catalog::{LookupError, MediaType, NoPrice, Unfit};
@@ -70,6 +71,9 @@ pub enum SubmitError {
         /// Whether the caller could ask for the sandbox instead.
         sandbox: bool,
     },
+    /// The quote does not hold.
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
     /// A reference image cannot be used.
     #[error("reference image {number}: {error}")]
     ReferenceImage {

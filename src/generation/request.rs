@@ -40,6 +40,8 @@ pub struct Request {
     pub scene: Option<Scene>,
     /// Refuse instead of adjusting.
     pub strict: bool,
+    /// The quote whose price is to hold.
+    pub quote: Option<String>,
 }
 
 /// A kind of work.
@@ -122,8 +124,18 @@ impl Request {
     }
 
     /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands
-    /// for.
+    /// for. A quote is not part of it: it is how the caller pays, not what for.
     pub(super) fn hash(&self, slug: &str) -> [u8; 32] {
+        self.digest(slug, self.expects, self.scene)
+    }
+
+    /// The same without what the caller expects of the model, which changes nothing of what runs:
+    /// what a quote stands for.
+    pub(super) fn hash_of_work(&self, slug: &str) -> [u8; 32] {
+        self.digest(slug, None, None)
+    }
+
+    fn digest(&self, slug: &str, expects: Option<MediaType>, scene: Option<Scene>) -> [u8; 32] {
         #[derive(Serialize)]
         struct Asked<'a> {
             model: &'a str,
@@ -155,8 +167,8 @@ impl Request {
                 .map(|bytes| Sha256::digest(bytes).into())
                 .collect(),
             provider: self.provider.as_deref(),
-            expects: self.expects.map(MediaType::as_str),
-            scene: self.scene,
+            expects: expects.map(MediaType::as_str),
+            scene,
             strict: self.strict,
         };
         let text =

@@ -13,6 +13,7 @@ use super::changes::{CapReached, Outcome, Submission};
 use super::errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError};
 use super::key::Key;
 use super::prepare::{Prepared, prepare};
+use super::quote;
 use super::request::{Request, Work};
 use super::status::Status;
 use super::task::{Credits, Task};
@@ -31,6 +32,7 @@ pub(super) async fn submit(
         return Err(SubmitError::IdempotencyKeyLength);
     }
     let mut prepared = prepare(core, caller, &request)?;
+    quote::redeem(core, caller, &request, &mut prepared, SystemTime::now())?;
     let place = Arc::clone(&core.places)
         .try_acquire_owned()
         .map_err(|_| SubmitError::Busy)?;

@@ -106,6 +106,10 @@ reasons! {
     ModelUnavailable "MODEL_UNAVAILABLE" 14 503 never Operator;
     /// What was asked for has no price, so it does not run.
     NoPrice "NO_PRICE" 9 422 never Operator;
+    /// The quote is not of this server, or for another account, mode of key or request.
+    QuoteInvalid "QUOTE_INVALID" 3 422 never Caller;
+    /// The quote has expired; ask for a new one.
+    QuoteExpired "QUOTE_EXPIRED" 9 422 never Caller;
     /// The account has no such task.
     TaskNotFound "TASK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such API key.

@@ -5,6 +5,7 @@
 //! | [`one_method`], [`panics`] | a method is a proto and a handler; all the rest follows |
 //! | [`every_method`], [`every_error`] | the faces say the same |
 //! | [`documents`] | what is committed is what the code says |
+//! | [`quotes`] | a price that was quoted holds, whichever face asked |
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
@@ -25,6 +26,7 @@ mod mcp;
 mod mcp_modern;
 mod one_method;
 mod panics;
+mod quotes;
 mod rate;
 mod rest;
 mod rest_tasks;

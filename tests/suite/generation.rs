@@ -10,6 +10,7 @@ mod fixture;
 mod idempotency;
 mod money;
 mod nodes;
+mod quotes;
 mod requests;
 mod upstream;
 mod watching;

@@ -63,7 +63,7 @@ fn plays(task: &str, api_key: &str) -> Vec<Play> {
         "GetTaskStatus" unary GetTaskStatusRequest -> Task, json!({"taskId": task}), &[];
         "ListTasks" unary ListTasksRequest -> ListTasksResponse, json!({"pageSize": 5, "status": "SUCCESS"}), &[];
         "WatchTask" stream WatchTaskRequest -> Task, json!({"taskId": task}), &[];
-        "Quote" unary GenerateRequest -> QuoteResponse, picture.clone(), &[];
+        "Quote" unary GenerateRequest -> QuoteResponse, picture.clone(), &["quoteId", "expiresAt"];
         "ListModels" unary ListModelsRequest -> ListModelsResponse, json!({"mediaType": "VIDEO"}), &[];
         "GetModel" unary GetModelRequest -> Model, json!({"slug": "veo-3.1"}), &[];
         "GetBalance" unary GetBalanceRequest -> Balance, json!({}), &[];

@@ -178,6 +178,7 @@ impl Fixture {
             catalog: Arc::clone(&self.catalog),
             providers,
             assets: self.assets.clone(),
+            quote_secret: [9; 32],
         };
         Generation::start(parts, settings).await.unwrap()
     }
