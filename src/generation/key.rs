@@ -6,6 +6,9 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+/// A hash, as far as it is kept: 96 bits, of which no two will ever be the same by chance.
+pub(super) type Hash = [u8; 12];
+
 /// How many bits of a key's hash its index entry has; the rest of the 63 count weeks. See the
 /// migration `V4__batches.sql`.
 const BITS: u32 = 47;
@@ -13,10 +16,10 @@ const BITS: u32 = 47;
 /// An idempotency key and what it was used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
-    /// 16 bytes of the SHA-256 of account, world and key.
-    pub hash: [u8; 16],
-    /// 16 bytes of the SHA-256 of what was asked.
-    pub request: [u8; 16],
+    /// Of account, world and key, by SHA-256.
+    pub hash: Hash,
+    /// Of what was asked, by SHA-256.
+    pub request: Hash,
 }
 
 impl Key {
@@ -28,8 +31,8 @@ impl Key {
             .chain_update(text)
             .finalize();
         Self {
-            hash: first_half(&whole.into()),
-            request: first_half(request),
+            hash: kept(&whole.into()),
+            request: kept(request),
         }
     }
 
@@ -52,7 +55,7 @@ impl Key {
 
     /// Reads that.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (hash, request) = bytes.split_at_checked(16)?;
+        let (hash, request) = bytes.split_at_checked(size_of::<Hash>())?;
         Some(Self {
             hash: hash.try_into().ok()?,
             request: request.try_into().ok()?,
@@ -60,9 +63,9 @@ impl Key {
     }
 }
 
-fn first_half(hash: &[u8; 32]) -> [u8; 16] {
-    let (half, _) = hash.split_at(16);
-    half.try_into().expect("half of 32 bytes is 16")
+fn kept(whole: &[u8; 32]) -> Hash {
+    let (head, _) = whole.split_at(size_of::<Hash>());
+    head.try_into().expect("the lengths are the same")
 }
 
 #[cfg(test)]
@@ -83,17 +86,17 @@ mod tests {
     fn what_a_row_keeps_is_read_back() {
         let key = Key::new(Uuid::nil(), false, "order 1", &[7; 32]);
         assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
-        assert_eq!(Key::from_bytes(&[0; 31]), None);
+        assert_eq!(Key::from_bytes(&[0; 23]), None);
     }
 
     #[test]
     fn weeks_stay_apart() {
         let key = Key::new(Uuid::nil(), false, "order 1", &[7; 32]);
         let highest = Key {
-            hash: [255; 16],
+            hash: [255; 12],
             ..key
         };
         assert!(highest.code(2_900) < key.code(2_901));
-        assert!(key.code(i64::from(u16::MAX)) > 0, "until the year 3225");
+        assert!(key.code(i64::from(u16::MAX)) > 0, "for a thousand years");
     }
 }

@@ -178,7 +178,7 @@ impl Request {
 }
 
 /// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures. What is
-/// nothing is left out: rows are many.
+/// usual is left out: rows are many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Work {
     pub prompt: String,
@@ -188,9 +188,11 @@ pub(super) struct Work {
     pub height: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u32>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u32,
     #[serde(default, skip_serializing_if = "is_false")]
     pub audio: bool,
+    #[serde(default = "from_text", skip_serializing_if = "is_from_text")]
     pub operation: Operation,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
@@ -206,6 +208,22 @@ pub(super) struct Work {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+fn from_text() -> Operation {
+    Operation::Text
+}
+
+fn is_from_text(operation: &Operation) -> bool {
+    *operation == Operation::Text
 }
 
 impl Work {

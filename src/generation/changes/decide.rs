@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::spending::Spending;
 use super::{Answer, Change, Finished, Outcome, Submission, What};
-use crate::generation::key::Key;
+use crate::generation::key::{Hash, Key};
 use crate::ledger::{Chains, MovementError};
 use crate::store::StoreError;
 
@@ -15,7 +15,7 @@ use crate::store::StoreError;
 pub(super) struct Found {
     pub chains: Chains,
     /// The tasks that keys led to before, by the hash of the key.
-    pub keys: HashMap<[u8; 16], (Key, Uuid)>,
+    pub keys: HashMap<Hash, (Key, Uuid)>,
     /// Open tasks in the world of test keys, by account.
     pub open_tests: HashMap<Uuid, u32>,
     /// What capped keys have spent.
@@ -83,7 +83,7 @@ pub(super) fn decide(found: Found, jobs: &[Change]) -> Result<Decided, StoreErro
 }
 
 struct Deciding {
-    keys: HashMap<[u8; 16], (Key, Uuid)>,
+    keys: HashMap<Hash, (Key, Uuid)>,
     open_tests: HashMap<Uuid, u32>,
     spending: HashMap<Uuid, Spending>,
     ended: HashMap<Uuid, Ended>,

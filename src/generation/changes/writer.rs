@@ -12,7 +12,7 @@ use super::decide::{Decided, Ended, Found, decide};
 use super::spending::Spending;
 use super::{Answer, Change, Ending, Submission, What};
 use crate::generation::batcher::Batch;
-use crate::generation::key::Key;
+use crate::generation::key::{Hash, Key};
 use crate::ledger::Chains;
 use crate::store::{Client, Pipeline, Store, StoreError};
 
@@ -112,7 +112,7 @@ async fn keys(
     client: &Client,
     jobs: &[Change],
     lifetime: Duration,
-) -> Result<HashMap<[u8; 16], (Key, Uuid)>, StoreError> {
+) -> Result<HashMap<Hash, (Key, Uuid)>, StoreError> {
     let bits: Vec<_> = submissions(jobs)
         .filter_map(|(_, submission)| submission.key.as_ref().map(Key::bits))
         .collect();

@@ -143,8 +143,8 @@ CREATE TABLE tasks (
     -- JSON: the prompt, the fitted values, the seed, the paths of the reference images; never their
     -- bytes.
     request text NOT NULL,
-    -- Hashes of the idempotency key (with account and world) and of what was asked, 16 bytes each.
-    idempotency bytea CHECK (octet_length(idempotency) = 32),
+    -- Hashes of the idempotency key (with account and world) and of what was asked, 12 bytes each.
+    idempotency bytea CHECK (octet_length(idempotency) = 24),
     -- The upstream's own id for the current attempt; an attempt without one may or may not have
     -- reached the upstream.
     upstream_id text CHECK (upstream_id IS NULL OR attempt > 0),
@@ -183,7 +183,7 @@ SELECT
         | (('x' || encode(substr(k.hash, 1, 8), 'hex'))::bit(64)::bigint & 140737488355327),
     t.started_at, t.finished_at, t.charged, t.attempt, t.progress, t.test,
     t.cancel_requested, t.account_id, t.id, t.node_id, t.status, t.media_type, t.model, t.provider, t.request::text,
-    substr(k.hash, 1, 16) || substr(k.request_hash, 1, 16),
+    substr(k.hash, 1, 12) || substr(k.request_hash, 1, 12),
     t.upstream_id, nullif(t.outputs, '[]')::text, t.failure::text
 FROM tasks_before AS t
 LEFT JOIN (
