@@ -22,15 +22,17 @@ use uuid::Uuid;
 use crate::store::{Client, Store, StoreError};
 
 mod chains;
+mod csv;
 mod lots;
+mod statement;
 
 pub use chains::{Chains, MovementError};
+pub use csv::{CSV_HEADER, csv_lines};
 pub use lots::Lot;
+pub use statement::{ENTRIES_MAX, EXAMINED_MAX, EntryFilter, EntryPage};
 
 use lots::Lots;
 
-/// Entries in one page of a history at most.
-pub const ENTRIES_MAX: usize = 1000;
 /// Length of a grant's note at most; the table says so too.
 pub const NOTE_CHARACTERS_MAX: usize = 500;
 /// Differences of each sort that a verification lists at most.
@@ -40,7 +42,6 @@ const DUE_MAX: i64 = 100;
 
 const BALANCE: &str = include_str!("ledger/sql/balance.sql");
 const DUE: &str = include_str!("ledger/sql/due.sql");
-const ENTRIES: &str = include_str!("ledger/sql/entries.sql");
 const VERIFY_COUNTS: &str = include_str!("ledger/sql/verify_counts.sql");
 const VERIFY_CHAINS: &str = include_str!("ledger/sql/verify_chains.sql");
 const VERIFY_TASKS: &str = include_str!("ledger/sql/verify_tasks.sql");
@@ -132,6 +133,11 @@ impl Kind {
         Self::Expire,
     ];
 
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in the journal and in answers.
     pub fn name(self) -> &'static str {
         match self {
@@ -199,10 +205,7 @@ impl Entry {
         let kind: &str = row.get("kind");
         Self {
             sequence: row.get("seq"),
-            kind: Kind::ALL
-                .into_iter()
-                .find(|known| known.name() == kind)
-                .expect("the enum has these labels"),
+            kind: Kind::from_name(kind).expect("the enum has these labels"),
             amount: row.get("amount"),
             available: row.get("available"),
             held: row.get("held"),
@@ -433,23 +436,6 @@ impl Ledger {
             available: row.get(0),
             held: row.get(1),
         })
-    }
-
-    /// The entries of `account`, newest first: those before the entry numbered `before` if that is
-    /// given, at most `limit` and never more than [`ENTRIES_MAX`].
-    pub async fn entries(
-        &self,
-        account: Uuid,
-        before: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, LedgerError> {
-        let limit = i64::try_from(limit.min(ENTRIES_MAX)).expect("the bound is small");
-        let client = self.store.client().await?;
-        let statement = client.prepare_cached(ENTRIES).await?;
-        let rows = client
-            .query(&statement, &[&account, &before.unwrap_or(i64::MAX), &limit])
-            .await?;
-        Ok(rows.iter().map(Entry::from_row).collect())
     }
 
     /// Walks every chain again, as it stands at one moment.

@@ -5,11 +5,13 @@
 //! | [`v1`] | messages, tonic services and clients, `register`, `METHODS` |
 //! | [`method`] | methods and handlers in one plain shape, for every face |
 //! | [`json`] | JSON of the messages: lenient in, strict out |
+//! | [`body`] | answers that are files |
 //! | [`validate`] | limits on fields |
 //! | [`reason`], [`error`] | the one table of failures, and a failure |
 //!
 //! The emitters (`emit/`) belong to the build script.
 
+pub mod body;
 pub mod error;
 pub mod json;
 pub mod method;

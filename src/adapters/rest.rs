@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tonic::metadata::MetadataMap;
@@ -17,7 +17,7 @@ use tonic::metadata::MetadataMap;
 use super::entry::{Entrance, Peer, Shared, allowance_of, put_allowance};
 use crate::gate::Allowance;
 use crate::spec::error::ApiError;
-use crate::spec::method::{Call, Envelopes, HttpBinding, Input};
+use crate::spec::method::{Call, Envelopes, File, HttpBinding, Input};
 use crate::spec::reason::Reason;
 
 /// How often a stream of events shows that it is alive.
@@ -88,6 +88,12 @@ async fn serve(
             Ok(envelopes) => events(envelopes, &allowance),
             Err(error) => failure(&error, Some(&allowance)),
         },
+        Call::File(call) => {
+            let file =
+                async { download(call(input, metadata, extensions).await?, &allowance).await };
+            file.await
+                .unwrap_or_else(|error| failure(&error, Some(&allowance)))
+        }
     }
 }
 
@@ -188,6 +194,27 @@ fn events(envelopes: Envelopes, allowance: &Allowance) -> Response {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     put_allowance(headers, allowance);
     response
+}
+
+/// A file as the body. What fails before its first part is told as any failure; later the connection breaks off, so
+/// that nobody takes a part for the whole.
+async fn download(mut file: File, allowance: &Allowance) -> Result<Response, ApiError> {
+    let first = file.parts.next().await.transpose()?.unwrap_or_default();
+    let media_type = HeaderValue::from_str(&first.content_type)
+        .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let rest = file.parts.map(|part| part.map(|part| part.data));
+    let parts = stream::once(async { Ok(first.data) }).chain(rest);
+    let mut response = Response::new(Body::from_stream(parts));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media_type);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let disposition = file
+        .metadata
+        .into_headers()
+        .remove(header::CONTENT_DISPOSITION);
+    headers.extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
+    put_allowance(headers, allowance);
+    Ok(response)
 }
 
 /// A JSON answer.

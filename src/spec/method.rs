@@ -18,6 +18,7 @@ use tonic::metadata::MetadataMap;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::{Request, Response, Status};
 
+use super::body::HttpBody;
 use super::error::ApiError;
 use super::json::{Message, Pairs};
 use super::reason::Reason;
@@ -108,12 +109,26 @@ pub type StreamCall = Box<
     dyn Fn(Input, MetadataMap, Extensions) -> BoxFuture<Result<Envelopes, ApiError>> + Send + Sync,
 >;
 
+/// A file as it comes, in parts.
+pub struct File {
+    /// What the handler says beside it, such as `content-disposition`.
+    pub metadata: MetadataMap,
+    /// The parts; each names the media type.
+    pub parts: Pin<Box<dyn Stream<Item = Result<HttpBody, ApiError>> + Send>>,
+}
+
+/// Calls a handler that answers with a file.
+pub type FileCall =
+    Box<dyn Fn(Input, MetadataMap, Extensions) -> BoxFuture<Result<File, ApiError>> + Send + Sync>;
+
 /// A handler behind the JSON shape.
 pub enum Call {
     /// One answer.
     Unary(UnaryCall),
     /// A stream of answers.
     Stream(StreamCall),
+    /// A file.
+    File(FileCall),
 }
 
 /// A method and its handler.
@@ -200,6 +215,32 @@ impl Registry {
         self.methods.push(Method {
             info,
             call: Call::Stream(call),
+        });
+    }
+
+    /// Registers a method that answers with a file. Called by the generated code.
+    pub fn file<M, S, F, Fut>(&mut self, info: &'static MethodInfo, handler: F)
+    where
+        M: DeserializeOwned + Validate,
+        S: Stream<Item = Result<HttpBody, Status>> + Send + 'static,
+        F: Fn(Request<M>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<S>, Status>> + Send + 'static,
+    {
+        let call: FileCall = Box::new(move |input, metadata, extensions| {
+            let message = match decode(&input) {
+                Ok(message) => message,
+                Err(error) => return Box::pin(std::future::ready(Err(error))),
+            };
+            let answer = handler(Request::from_parts(metadata, extensions, message));
+            Box::pin(async move {
+                let (metadata, parts, _) = answer.await?.into_parts();
+                let parts = Box::pin(parts.map(|part| part.map_err(ApiError::from)));
+                Ok(File { metadata, parts })
+            })
+        });
+        self.methods.push(Method {
+            info,
+            call: Call::File(call),
         });
     }
 }

@@ -10,6 +10,7 @@ mod generation;
 mod ledger;
 mod plans;
 mod rooms;
+mod statement;
 mod store;
 
 /// The package `echo.v1` of `tests/fixtures`; generated code names its own place, which is here.

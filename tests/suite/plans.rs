@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use piooy::accounts::{Account, Accounts, AccountsError, MONTHLY_CREDITS_MAX, Plan};
 use piooy::cli::grant_monthly_credits;
-use piooy::ledger::Ledger;
+use piooy::ledger::{EntryFilter, Ledger};
 
 use crate::support::{self, TestDatabase};
 
@@ -154,8 +154,10 @@ async fn each_month_gives_its_credits_once() {
     assert_eq!(fixture.available(&acme).await, 500);
     assert_eq!(fixture.grant(NEW_YEAR).await, 2);
 
-    let page = fixture.ledger.entries(acme.id, None, 10).await.unwrap();
-    let notes: Vec<&str> = page.iter().map(|entry| entry.note.as_str()).collect();
+    let all = EntryFilter::default();
+    let page = fixture.ledger.entries(acme.id, &all, None, 10).await;
+    let entries = page.unwrap().entries;
+    let notes: Vec<&str> = entries.iter().map(|entry| entry.note.as_str()).collect();
     let expected = ["monthly credits 2031-01", "monthly credits 2030-12"];
     assert_eq!(notes, expected);
 }

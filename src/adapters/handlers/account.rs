@@ -1,26 +1,37 @@
 //! `AccountService`.
 
 use std::ops::RangeInclusive;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use prost_types::Timestamp;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, caller, given, invalid, page_size, timestamp};
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
-use crate::ledger;
+use crate::ledger::{self, CSV_HEADER, ENTRIES_MAX, EntryFilter, Kind, csv_lines};
+use crate::spec::body::HttpBody;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
-    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, ExpiringCredits, GetBalanceRequest,
-    ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
-    RevokeApiKeyRequest, SpendingCaps as SpendingCapsMessage, Transaction,
+    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, ExpiringCredits,
+    ExportTransactionsRequest, GetBalanceRequest, ListApiKeysRequest, ListApiKeysResponse,
+    ListTransactionsRequest, ListTransactionsResponse, RevokeApiKeyRequest,
+    SpendingCaps as SpendingCapsMessage, Transaction,
 };
 
 /// Movements in a page when the request does not say.
 const PAGE_DEFAULT: u32 = 50;
+
+/// The media type of an exported statement.
+const CSV: &str = "text/csv; charset=utf-8; header=present";
+
+/// How a browser is to take it.
+const CSV_FILE: &str = "attachment; filename=\"piooy-transactions.csv\"";
 
 #[tonic::async_trait]
 impl AccountService for Api {
@@ -39,28 +50,63 @@ impl AccountService for Api {
         request: Request<ListTransactionsRequest>,
     ) -> Result<Response<ListTransactionsResponse>, Status> {
         let caller = caller(&request)?;
-        let asked = request.get_ref();
-        let before = given(asked.page_token.clone())
+        let asked = request.into_inner();
+        let before = given(asked.page_token)
             .map(|token| token.parse::<i64>())
             .transpose()
             .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
         let limit = page_size(asked.page_size, PAGE_DEFAULT) as usize;
-        let entries = self
+        let filter = filter(&asked.kinds, asked.task_id, asked.from, asked.to)?;
+        let page = self
             .ledger
-            .entries(caller.account_id(), before, limit)
+            .entries(caller.account_id(), &filter, before, limit)
             .await
             .map_err(ApiError::from)?;
-        // The statement has no gaps: it goes on until its first movement.
-        let next = entries
-            .last()
-            .map(|entry| entry.sequence)
-            .filter(|sequence| *sequence > 1);
+        let transactions = page.entries.into_iter().map(transaction_message);
         Ok(Response::new(ListTransactionsResponse {
-            transactions: entries.into_iter().map(transaction_message).collect(),
-            next_page_token: next
+            transactions: transactions.collect(),
+            next_page_token: page
+                .next
                 .map(|sequence| sequence.to_string())
                 .unwrap_or_default(),
         }))
+    }
+
+    type ExportTransactionsStream = Pin<Box<dyn Stream<Item = Result<HttpBody, Status>> + Send>>;
+
+    async fn export_transactions(
+        &self,
+        request: Request<ExportTransactionsRequest>,
+    ) -> Result<Response<Self::ExportTransactionsStream>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let filter = filter(&asked.kinds, asked.task_id, asked.from, asked.to)?;
+        let (ledger, account_id) = (self.ledger.clone(), caller.account_id());
+        // One page at a time, read when the one before has left: a statement of any length takes little memory.
+        let pages = stream::try_unfold(Some(None), move |before| {
+            let (ledger, filter) = (ledger.clone(), filter.clone());
+            async move {
+                let Some(before) = before else {
+                    return Ok(None);
+                };
+                let page = ledger
+                    .entries(account_id, &filter, before, ENTRIES_MAX)
+                    .await;
+                let page = page.map_err(ApiError::from)?;
+                Ok(Some((csv_lines(&page.entries), page.next.map(Some))))
+            }
+        });
+        let lines = stream::once(async { Ok(CSV_HEADER.to_owned()) })
+            .chain(pages)
+            .try_filter(|lines| std::future::ready(!lines.is_empty()));
+        let parts = lines.map_ok(|lines| HttpBody {
+            content_type: CSV.to_owned(),
+            data: lines.into(),
+        });
+        let mut response = Response::new(Box::pin(parts) as Self::ExportTransactionsStream);
+        let metadata = response.metadata_mut();
+        metadata.insert("content-disposition", MetadataValue::from_static(CSV_FILE));
+        Ok(response)
     }
 
     async fn create_api_key(
@@ -152,6 +198,26 @@ impl Api {
             expiring: expiring.collect(),
         })
     }
+}
+
+fn filter(
+    kinds: &[String],
+    task_id: String,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<EntryFilter, ApiError> {
+    let kinds = kinds.iter().map(|name| {
+        Kind::from_name(name).ok_or_else(|| invalid("kinds", "must be kinds of movements"))
+    });
+    Ok(EntryFilter {
+        kinds: kinds.collect::<Result<_, _>>()?,
+        task_id: given(task_id)
+            .map(|id| Uuid::try_parse(&id))
+            .transpose()
+            .map_err(|_| invalid("taskId", "must be a UUID"))?,
+        from: from.map(|time| point_in_time("from", time)).transpose()?,
+        to: to.map(|time| point_in_time("to", time)).transpose()?,
+    })
 }
 
 /// The seconds that a protobuf `Timestamp` may hold: the years 1 to 9999.

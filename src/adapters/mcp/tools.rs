@@ -157,7 +157,9 @@ impl Mcp {
             Call::Unary(call) => {
                 call(Input::Json(arguments), metadata, admitted.into_extensions()).await
             }
-            Call::Stream(_) => unreachable!("the spec refuses a stream as a tool"),
+            Call::Stream(_) | Call::File(_) => {
+                unreachable!("the spec refuses a stream as a tool")
+            }
         }
     }
 }

@@ -17,6 +17,10 @@ pub const TIMESTAMP: &str = "google.protobuf.Timestamp";
 /// A field of a type that has no JSON form here, or the generator's own.
 pub fn write(spec: &Spec, out: &Path) -> Result<(), Wrong> {
     let mut config = prost_build::Config::new();
+    config.extern_path(
+        format!(".{}", options::HTTP_BODY),
+        "::piooy::spec::body::HttpBody",
+    );
     for message in own_messages(spec) {
         let name = message.full_name();
         config.type_attribute(name, "#[derive(::serde::Serialize, ::serde::Deserialize)]");

@@ -107,7 +107,9 @@ fn step(spec: &Spec, method: &MethodDescriptor, index: usize) -> Result<String, 
             method.full_name()
         ));
     }
-    let kind = if method.is_server_streaming() {
+    let kind = if options::produces(method)?.is_some() {
+        "file"
+    } else if method.is_server_streaming() {
         "streaming"
     } else {
         "unary"

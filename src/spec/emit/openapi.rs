@@ -197,6 +197,13 @@ fn idempotency_key() -> Parameter {
 
 fn success(method: &MethodDescriptor) -> Result<Response, Wrong> {
     let output = method.output();
+    if let Some(media) = options::produces(method)? {
+        let file = typed(json!({"type": "string", "description": "The file."}))?;
+        return Ok(ResponseBuilder::new()
+            .description("The file.")
+            .content(media, ContentBuilder::new().schema(Some(file)).build())
+            .build());
+    }
     let envelope = typed(json!({
         "type": "object",
         "properties": {
@@ -242,7 +249,9 @@ fn components(spec: &Spec) -> Result<Components, Wrong> {
             if http.body {
                 collect(spec, &method.input(), Way::In, &mut schemas)?;
             }
-            collect(spec, &method.output(), Way::Out, &mut schemas)?;
+            if options::produces(&method)?.is_none() {
+                collect(spec, &method.output(), Way::Out, &mut schemas)?;
+            }
         }
     }
     schemas.insert("Error".to_owned(), error_schema());

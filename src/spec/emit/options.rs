@@ -6,6 +6,9 @@ use prost_reflect::{
 
 use super::Wrong;
 
+/// The message of an answer that is a file.
+pub const HTTP_BODY: &str = "google.api.HttpBody";
+
 /// A method's HTTP binding, from `google.api.http`.
 pub struct Http {
     /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
@@ -229,16 +232,26 @@ pub fn tool(method: &MethodDescriptor) -> Result<Option<Tool>, Wrong> {
     Ok(Some(Tool { name, title, hints }))
 }
 
+/// The media type of the file that the method answers with; none: it answers with messages.
+///
+/// # Errors
+/// When it streams a file of no media type, or names one and does not stream a file.
+pub fn produces(method: &MethodDescriptor) -> Result<Option<String>, Wrong> {
+    let produces = text_extension(&method.options(), "piooy.options.v1.produces");
+    let file = method.output().full_name() == HTTP_BODY;
+    if file == produces.is_some() && (!file || method.is_server_streaming()) {
+        Ok(produces)
+    } else {
+        Err(format!(
+            "{}: a file is a stream of {HTTP_BODY} with the option produces",
+            method.full_name()
+        ))
+    }
+}
+
 /// The example value of a field, if it has one.
 pub fn example(field: &FieldDescriptor) -> Option<String> {
-    let options = field.options();
-    let extension = field
-        .parent_pool()
-        .get_extension_by_name("piooy.options.v1.example")?;
-    let value = options
-        .has_extension(&extension)
-        .then(|| options.get_extension(&extension))?;
-    value.as_str().map(str::to_owned)
+    text_extension(&field.options(), "piooy.options.v1.example")
 }
 
 /// The limits of a field.
@@ -306,6 +319,17 @@ fn message_extension(options: &DynamicMessage, name: &str) -> Option<DynamicMess
         return None;
     }
     options.get_extension(&extension).as_message().cloned()
+}
+
+fn text_extension(options: &DynamicMessage, name: &str) -> Option<String> {
+    let extension = options
+        .descriptor()
+        .parent_pool()
+        .get_extension_by_name(name)?;
+    let value = options
+        .has_extension(&extension)
+        .then(|| options.get_extension(&extension))?;
+    value.as_str().map(str::to_owned)
 }
 
 fn set<'m>(message: &'m DynamicMessage, field: &str) -> Option<std::borrow::Cow<'m, Value>> {

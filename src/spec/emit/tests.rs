@@ -43,7 +43,14 @@ fn specs_that_cannot_be_kept_are_refused() {
     let path = r#"option (google.api.http) = {get: "/a/{nope}"};"#;
     let body = r#"option (google.api.http) = {post: "/a", body: "the_id"};"#;
     let tool = r#"option (piooy.options.v1.tool) = {name: "Do It", title: "x"};"#;
-    let table: [(&str, String, &str, &str); 7] = [
+    let produces = r#"option (piooy.options.v1.produces) = "text/csv";"#;
+    let table: [(&str, String, &str, &str); 8] = [
+        (
+            "bad-file",
+            format!("{ACCESS}{produces}"),
+            MESSAGES,
+            "a file is a stream of google.api.HttpBody",
+        ),
         ("no-access", String::new(), MESSAGES, "has no access option"),
         (
             "bad-path",
@@ -126,6 +133,17 @@ fn limits_become_schema_keywords() {
         json!(["names"]),
         "only what is always there"
     );
+}
+
+#[test]
+fn a_file_is_documented_by_its_type() {
+    let document: Value = serde_json::from_str(crate::spec::OPENAPI).expect("is JSON");
+    let path = &document["paths"]["/api/v1/credits/transactions.csv"];
+    let answer = &path["get"]["responses"]["200"]["content"];
+    assert_eq!(answer["text/csv"]["schema"]["type"], "string");
+    let kinds = &path["get"]["parameters"][0]["schema"];
+    assert_eq!(kinds["items"]["enum"][4], "EXPIRE");
+    assert_eq!(document["components"]["schemas"].get("HttpBody"), None);
 }
 
 #[test]

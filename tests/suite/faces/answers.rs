@@ -1,5 +1,6 @@
 //! What the faces say, brought into one form so that it can be compared: REST's envelope.
 
+use piooy::spec::body::HttpBody;
 use prost::Message;
 use reqwest::header::HeaderMap;
 use serde::Serialize;
@@ -109,6 +110,42 @@ where
         envelopes.push(json!({"code": 0, "message": "ok", "data": message}));
     }
     envelopes
+}
+
+/// The same for a method that answers with a file: its type and its text.
+pub async fn file_over_grpc<M>(
+    channel: Channel,
+    key: Option<&str>,
+    path: &'static str,
+    request: &Value,
+) -> Value
+where
+    M: Message + DeserializeOwned + Default + 'static,
+{
+    let message: M = serde_json::from_value(request.clone()).expect("the message's own JSON");
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.expect("the server takes calls");
+    let codec = ProstCodec::<M, HttpBody>::default();
+    let path = PathAndQuery::from_static(path);
+    let answer = grpc
+        .server_streaming(keyed(message, key), path, codec)
+        .await;
+    let mut parts = match answer {
+        Ok(answer) => answer.into_inner(),
+        Err(status) => return envelope(&status),
+    };
+    let (mut content_type, mut bytes) = (String::new(), Vec::new());
+    while let Some(part) = parts.message().await.expect("no failure midway") {
+        bytes.extend_from_slice(&part.data);
+        content_type = part.content_type;
+    }
+    file(&content_type, bytes)
+}
+
+/// A file in the form in which it is compared.
+pub fn file(content_type: &str, bytes: Vec<u8>) -> Value {
+    let text = String::from_utf8(bytes).expect("is text");
+    json!({"code": 0, "contentType": content_type, "text": text})
 }
 
 /// One unary call.

@@ -45,6 +45,9 @@ macro_rules! plays {
             answers::over_grpc::<v1::$asks, v1::$answers>($channel, Some(&$key), $path, &$request).await
         ]
     };
+    (@file $asks:ident $answers:ident $channel:ident $key:ident $path:ident $request:ident) => {
+        vec![answers::file_over_grpc::<v1::$asks>($channel, Some(&$key), $path, &$request).await]
+    };
     (@stream $asks:ident $answers:ident $channel:ident $key:ident $path:ident $request:ident) => {
         answers::stream_over_grpc::<v1::$asks, v1::$answers>($channel, Some(&$key), $path, &$request)
             .await
@@ -67,7 +70,9 @@ fn plays(task: &str, api_key: &str) -> Vec<Play> {
         "ListModels" unary ListModelsRequest -> ListModelsResponse, json!({"mediaType": "VIDEO"}), &[];
         "GetModel" unary GetModelRequest -> Model, json!({"slug": "veo-3.1"}), &[];
         "GetBalance" unary GetBalanceRequest -> Balance, json!({}), &[];
-        "ListTransactions" unary ListTransactionsRequest -> ListTransactionsResponse, json!({}), &[];
+        "ListTransactions" unary ListTransactionsRequest -> ListTransactionsResponse,
+            json!({"kinds": ["GRANT"], "from": "2020-01-01T00:00:00Z"}), &[];
+        "ExportTransactions" file ExportTransactionsRequest -> HttpBody, json!({"kinds": ["GRANT", "HOLD"]}), &[];
         "ListApiKeys" unary ListApiKeysRequest -> ListApiKeysResponse, json!({}), &[];
         "GenerateImage" unary GenerateImageRequest -> Task, picture.clone(), NEW_TASK;
         "GenerateVideo" unary GenerateVideoRequest -> Task, video, NEW_TASK;
@@ -133,10 +138,14 @@ async fn over_rest(
     if !binding.body {
         let mut query = form_urlencoded::Serializer::new(path + "?");
         for (name, value) in &rest {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            query.append_pair(name, &text);
+            // A list is its name several times.
+            let lone = std::slice::from_ref(value);
+            for value in value.as_array().map_or(lone, Vec::as_slice) {
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                query.append_pair(name, &text);
+            }
         }
         path = query.finish();
     }
@@ -146,10 +155,12 @@ async fn over_rest(
     }
     let response = call.send().await.expect("the server answers");
     let answer = answers::Answer::read(response).await;
-    if !answer
-        .header("content-type")
-        .starts_with("text/event-stream")
-    {
+    let content_type = answer.header("content-type");
+    if content_type.starts_with("text/csv") {
+        let content_type = content_type.to_owned();
+        return Some(vec![answers::file(&content_type, answer.bytes)]);
+    }
+    if !content_type.starts_with("text/event-stream") {
         return Some(vec![answer.envelope]);
     }
     let text = String::from_utf8(answer.bytes).expect("is text");
