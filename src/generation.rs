@@ -21,7 +21,7 @@
 use std::sync::Arc;
 
 use futures_util::Stream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::assets::Assets;
@@ -34,6 +34,7 @@ use crate::store::{Store, StoreError};
 mod batcher;
 mod board;
 mod errors;
+mod news;
 mod prepare;
 mod records;
 mod request;
@@ -55,9 +56,10 @@ pub use verify::verify;
 
 use batcher::Batcher;
 use board::Board;
+use news::News;
 use prepare::prepare;
 use records::{Ending, Endings, Records, Submissions};
-use worker::{Assignment, Worker};
+use worker::{Assignment, Doubt, Worker};
 
 /// The most tasks in one page.
 pub const PAGE_MAX: u32 = 100;
@@ -98,6 +100,12 @@ struct Core {
     assets: Assets,
     settings: Settings,
     board: Board,
+    /// What is known of the other nodes, and how to talk to them.
+    news: News,
+    /// Whether the board may lack a task of this node.
+    doubt: Doubt,
+    /// The other nodes have changed: see to the order among them now.
+    nodes_changed: Notify,
     /// One place for each open task of this process.
     places: Arc<Semaphore>,
     /// One place for each task that is with an upstream.
@@ -131,14 +139,15 @@ pub struct Page {
 }
 
 impl Generation {
-    /// Starts working: registers this process as a node and takes over at once what others left.
+    /// Starts working: registers this process as a node, then takes over what others left.
     ///
     /// # Errors
     /// When the database cannot be reached.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
         let (queue, assignments) = mpsc::unbounded_channel();
         let node = Uuid::now_v7();
-        let records = Records::new(parts.store);
+        let news = News::new(node);
+        let records = Records::new(parts.store, news.clone());
         let core = Arc::new(Core {
             node,
             submissions: Batcher::start(Submissions {
@@ -154,6 +163,9 @@ impl Generation {
             providers: parts.providers,
             assets: parts.assets,
             board: Board::default(),
+            news,
+            doubt: Doubt::default(),
+            nodes_changed: Notify::new(),
             places: Arc::new(Semaphore::new(settings.open_tasks_max)),
             running: Semaphore::new(settings.running_tasks_max),
             settings,
@@ -289,14 +301,10 @@ impl Generation {
         &self,
         caller: &Caller,
         id: Uuid,
-    ) -> Result<impl Stream<Item = Result<Task, TaskError>> + Send + 'static, TaskError> {
-        self.get(caller, id).await?;
-        Ok(watch::watch(
-            Arc::clone(&self.core),
-            caller.account_id(),
-            caller.is_test(),
-            id,
-        ))
+    ) -> Result<impl Stream<Item = Result<Task, TaskError>> + Send + 'static + use<>, TaskError>
+    {
+        let core = Arc::clone(&self.core);
+        watch::watch(core, caller.account_id(), caller.is_test(), id).await
     }
 
     /// The upstreams on which `caller` could have a model run now, best first. With a live key the

@@ -28,8 +28,11 @@ pub struct Settings {
     pub poll_wait_min: Duration,
     /// … up to this. Failed attempts back off likewise.
     pub poll_wait_max: Duration,
-    /// How often progress is written down, and read by those who watch a task of another node.
+    /// How often progress is written down, and told to the other nodes.
     pub progress_interval: Duration,
+    /// How often the tasks of other nodes that somebody here follows are looked at without any news
+    /// of them, in case news got lost.
+    pub look_interval: Duration,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             poll_wait_min: Duration::from_millis(250),
             poll_wait_max: Duration::from_secs(10),
             progress_interval: Duration::from_secs(2),
+            look_interval: Duration::from_secs(15),
         }
     }
 }

@@ -53,11 +53,13 @@ pub(super) async fn submit(
         key: key.map(str::to_owned),
         hash,
     };
-    match core
+    let unsure = core.doubt.until_settled();
+    let outcome = core
         .submissions
         .ask(caller.account_id(), submission)
-        .await?
-    {
+        .await?;
+    unsure.settle();
+    match outcome {
         Outcome::Accepted {
             created_at,
             deadline_at,

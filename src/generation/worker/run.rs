@@ -194,9 +194,11 @@ impl Run<'_> {
             core.records
                 .begin(core.node, live.account_id, live.id, attempt, provider)
         };
-        let started_at = insist(self.core, self.live, begin)
-            .await
-            .ok_or(Stop::LetGo)?;
+        let started_at = insist(self.core, self.live, begin).await.ok_or_else(|| {
+            // Should it still be ours, to be canceled, it is found again.
+            core.doubt.raise();
+            Stop::LetGo
+        })?;
         live.change(|task| {
             if let Some(status) = task.status.after(Event::Start) {
                 task.status = status;
