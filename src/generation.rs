@@ -110,6 +110,8 @@ struct Core {
     places: Arc<Semaphore>,
     /// One place for each task that is with an upstream.
     running: Semaphore,
+    /// One place for each task that has failed but may still be delivered.
+    stragglers: Semaphore,
     /// To the worker. Unbounded, but each entry has one of the `places`.
     queue: mpsc::UnboundedSender<Assignment>,
 }
@@ -168,6 +170,7 @@ impl Generation {
             nodes_changed: Notify::new(),
             places: Arc::new(Semaphore::new(settings.open_tasks_max)),
             running: Semaphore::new(settings.running_tasks_max),
+            stragglers: Semaphore::new(settings.stragglers_max),
             settings,
             queue,
         });

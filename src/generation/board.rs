@@ -223,6 +223,7 @@ mod tests {
             model: String::new(),
             media: MediaType::Image,
             outputs: Vec::new(),
+            late_outputs: Vec::new(),
             failure: None,
             credits: Credits::open(1, false),
             adjustments: Vec::new(),

@@ -364,6 +364,18 @@ impl Records {
             .collect::<Result<_, _>>()?)
     }
 
+    /// Keeps files that came after a task had failed.
+    pub async fn late(
+        &self,
+        account_id: Uuid,
+        id: Uuid,
+        outputs: &[Output],
+    ) -> Result<(), StoreError> {
+        let outputs = serde_json::to_string(outputs).expect("outputs are plain data");
+        self.execute(include_str!("sql/late.sql"), &[&account_id, &id, &outputs])
+            .await
+    }
+
     /// Renews the lease of a node.
     pub async fn renew(&self, node: Uuid, lease: Duration) -> Result<Renewed, StoreError> {
         let lease_ms = milliseconds(lease) as f64;
@@ -571,6 +583,12 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
     let (test, quoted) = (row.try_get("test")?, row.try_get("quoted")?);
     let charged: Option<i64> = row.try_get("charged")?;
     let Json(outputs): Json<Vec<Output>> = row.try_get("outputs")?;
+    let late_outputs = row
+        .try_get::<_, Option<&str>>("late_outputs")?
+        .map_or(Ok(Vec::new()), serde_json::from_str);
+    let Ok(late_outputs) = late_outputs else {
+        return Ok(None);
+    };
     let Json(adjustments): Json<Vec<Adjustment>> = row.try_get("adjustments")?;
     let failure: Option<Json<Failure>> = row.try_get("failure")?;
     Ok(Some(Task {
@@ -582,6 +600,7 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
         model: row.try_get("model")?,
         media,
         outputs,
+        late_outputs,
         failure: failure.map(|Json(failure)| failure),
         credits: charged.map_or_else(
             || Credits::open(quoted, test),

@@ -33,6 +33,10 @@ pub struct Settings {
     /// How often the tasks of other nodes that somebody here follows are looked at without any news
     /// of them, in case news got lost.
     pub look_interval: Duration,
+    /// How long files are waited for that an upstream may still deliver after the task has failed …
+    pub grace_max: Duration,
+    /// … and for how many tasks at the same time.
+    pub stragglers_max: usize,
 }
 
 impl Default for Settings {
@@ -49,6 +53,8 @@ impl Default for Settings {
             poll_wait_max: Duration::from_secs(10),
             progress_interval: Duration::from_secs(2),
             look_interval: Duration::from_secs(15),
+            grace_max: Duration::from_secs(30 * 60),
+            stragglers_max: 1_000,
         }
     }
 }

@@ -109,6 +109,7 @@ fn accepted(caller: &Caller, id: Uuid, prepared: &Prepared<'_>, created_at: Syst
         model: prepared.model.slug.clone(),
         media: prepared.model.media,
         outputs: Vec::new(),
+        late_outputs: Vec::new(),
         failure: None,
         credits: Credits::open(prepared.credits, caller.is_test()),
         adjustments: prepared.work.adjustments.clone(),

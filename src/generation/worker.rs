@@ -28,6 +28,7 @@ mod hear;
 mod order;
 mod patience;
 mod run;
+mod straggle;
 
 pub(super) use doubt::Doubt;
 

@@ -1,6 +1,6 @@
 -- Open tasks that are a node's own already, with all that it takes to go on with them.
 SELECT
-    t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.failure,
+    t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.late_outputs, t.failure,
     t.quoted, t.charged, t.request -> 'adjustments' AS adjustments, t.provider,
     t.created_at, t.started_at, t.finished_at,
     t.request, t.attempt, t.upstream_id, t.deadline_at, t.cancel_requested
