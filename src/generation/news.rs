@@ -117,9 +117,9 @@ fn id(text: impl AsRef<[u8]>) -> Option<Uuid> {
     Uuid::from_slice(&bytes).ok()
 }
 
-/// The ids in a row; `None` when it is anything else.
+/// One or more ids in a row; `None` when it is anything else.
 fn ids(text: &str) -> Option<Vec<Uuid>> {
-    if !text.len().is_multiple_of(ID_LENGTH) {
+    if text.is_empty() || !text.len().is_multiple_of(ID_LENGTH) {
         return None;
     }
     text.as_bytes().chunks(ID_LENGTH).map(id).collect()

@@ -14,4 +14,6 @@ WITH declared AS (
 )
 SELECT d.id
 FROM dead AS d
-WHERE EXISTS (SELECT FROM tasks AS t WHERE t.node_id = d.id AND t.finished_at IS NULL)
+CROSS JOIN LATERAL (
+    SELECT FROM tasks WHERE node_id = d.id AND finished_at IS NULL LIMIT 1
+) AS something
