@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::Stream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::assets::Assets;
@@ -36,6 +36,7 @@ mod board;
 mod changes;
 mod errors;
 mod key;
+mod news;
 mod prepare;
 mod quote;
 mod records;
@@ -59,9 +60,10 @@ pub use verify::verify;
 
 use board::Board;
 use changes::{Changes, Ending};
+use news::News;
 use quote::Quotes;
 use records::Records;
-use worker::{Assignment, Worker};
+use worker::{Assignment, Doubt, Worker};
 
 /// The most tasks in one page.
 pub const PAGE_MAX: u32 = 100;
@@ -103,10 +105,18 @@ struct Core {
     quotes: Quotes,
     settings: Settings,
     board: Board,
+    /// What is known of the other nodes, and how to talk to them.
+    news: News,
+    /// Whether the board may lack a task of this node.
+    doubt: Doubt,
+    /// The other nodes have changed: see to the order among them now.
+    nodes_changed: Notify,
     /// One place for each open task of this process.
     places: Arc<Semaphore>,
     /// One place for each task that is with an upstream.
     running: Semaphore,
+    /// One place for each task that has failed but may still be delivered.
+    stragglers: Semaphore,
     /// To the worker. Unbounded, but each entry has one of the `places`.
     queue: mpsc::UnboundedSender<Assignment>,
 }
@@ -121,25 +131,35 @@ pub struct Page {
 }
 
 impl Generation {
-    /// Starts working: registers this process as a node and takes over at once what others left.
+    /// Starts working: registers this process as a node, then takes over what others left.
     ///
     /// # Errors
     /// When the database cannot be reached.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
         let (queue, assignments) = mpsc::unbounded_channel();
         let node = Uuid::now_v7();
+        let news = News::new(node);
         let core = Arc::new(Core {
             node,
-            changes: Changes::start(parts.store.clone(), node, settings.key_lifetime),
-            records: Records::new(parts.store),
+            changes: Changes::start(
+                parts.store.clone(),
+                node,
+                news.clone(),
+                settings.key_lifetime,
+            ),
+            records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
             providers: parts.providers,
             assets: parts.assets,
             quotes: Quotes::new(&parts.quote_secret),
             board: Board::default(),
+            news,
+            doubt: Doubt::default(),
+            nodes_changed: Notify::new(),
             places: Arc::new(Semaphore::new(settings.open_tasks_max)),
             running: Semaphore::new(settings.running_tasks_max),
+            stragglers: Semaphore::new(settings.stragglers_max),
             settings,
             queue,
         });
@@ -266,14 +286,10 @@ impl Generation {
         &self,
         caller: &Caller,
         id: Uuid,
-    ) -> Result<impl Stream<Item = Result<Task, TaskError>> + Send + 'static, TaskError> {
-        self.get(caller, id).await?;
-        Ok(watch::watch(
-            Arc::clone(&self.core),
-            caller.account_id(),
-            caller.is_test(),
-            id,
-        ))
+    ) -> Result<impl Stream<Item = Result<Task, TaskError>> + Send + 'static + use<>, TaskError>
+    {
+        let core = Arc::clone(&self.core);
+        watch::watch(core, caller.account_id(), caller.is_test(), id).await
     }
 
     /// The upstreams on which `caller` could have a model run now, best first. With a live key the

@@ -6,8 +6,8 @@
 //! - [`PrivateCluster`] runs PostgreSQL for us when no database was named. What it yields is a URL
 //!   like any other, so there is no second code path and no second dialect.
 //!
-//! **Bounds.** At most [`StoreOptions::connections_max`] connections; a caller waits
-//! [`CONNECTION_WAIT_MAX`] for one and is then told [`StoreError::Busy`]. Every statement ends
+//! **Bounds.** At most [`StoreOptions::connections_max`] connections, and one for each
+//! [`Store::listen`]; a caller waits [`CONNECTION_WAIT_MAX`] for one and is then told [`StoreError::Busy`]. Every statement ends
 //! within [`STATEMENT_MAX`], every idle transaction within [`IDLE_IN_TRANSACTION_MAX`]: a forgotten
 //! snapshot keeps PostgreSQL from cleaning up and slows every update down.
 //!
@@ -29,11 +29,14 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+mod listen;
 mod migrate;
 mod pipeline;
 mod private_cluster;
 
+pub use listen::{Heard, Listener};
 pub use pipeline::Pipeline;
 pub use private_cluster::{ClusterError, ClusterOptions, Opened, PrivateCluster, SharedCluster};
 
@@ -167,6 +170,10 @@ impl From<PoolError> for StoreError {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// For connections beside the pool: how they are made …
+    config: Config,
+    /// … and how they are protected, if the address asks for that.
+    tls: Option<MakeRustlsConnect>,
 }
 
 impl Store {
@@ -174,8 +181,11 @@ impl Store {
     /// connection, so that a wrong address is known at once.
     pub async fn connect(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
         let config = configuration(url)?;
+        let tls = protection(&config)?;
         let store = Self {
-            pool: pool(config, options)?,
+            pool: pool(config.clone(), tls.clone(), options)?,
+            config,
+            tls,
         };
         store.ping().await?;
         Ok(store)
@@ -184,6 +194,13 @@ impl Store {
     /// A connection of the pool, waiting at most [`CONNECTION_WAIT_MAX`] for one.
     pub async fn client(&self) -> Result<Client, StoreError> {
         Ok(self.pool.get().await?)
+    }
+
+    /// Hears what is sent on `channel` (a plain SQL name) by `NOTIFY`, over a connection of its own
+    /// that is made, and made again, in the background. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn listen(&self, channel: &'static str) -> Listener {
+        Listener::start(self.config.clone(), self.tls.clone(), channel)
     }
 
     /// Brings the schema up to date. Replicas may call this at the same moment: one migrates, the
@@ -213,18 +230,28 @@ fn configuration(url: &str) -> Result<Config, StoreError> {
     Ok(config)
 }
 
-fn pool(config: Config, options: StoreOptions) -> Result<Pool, StoreError> {
+/// What TLS takes, when the address asks for it.
+fn protection(config: &Config) -> Result<Option<MakeRustlsConnect>, StoreError> {
+    match config.get_ssl_mode() {
+        SslMode::Require => {
+            let tls = tls_configuration().map_err(StoreError::Tls)?;
+            Ok(Some(MakeRustlsConnect::new(tls)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn pool(
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    options: StoreOptions,
+) -> Result<Pool, StoreError> {
     let manager_config = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };
-    let manager = match config.get_ssl_mode() {
-        SslMode::Require => {
-            let tls = tokio_postgres_rustls::MakeRustlsConnect::new(
-                tls_configuration().map_err(StoreError::Tls)?,
-            );
-            Manager::from_config(config, tls, manager_config)
-        }
-        _ => Manager::from_config(config, NoTls, manager_config),
+    let manager = match tls {
+        Some(tls) => Manager::from_config(config, tls, manager_config),
+        None => Manager::from_config(config, NoTls, manager_config),
     };
     Pool::builder(manager)
         .max_size(options.connections_max)

@@ -15,7 +15,7 @@
 //!   no place, no credits and no key.
 //! - **A task ends once**: of all that try, the first that finds the row open; its money is settled in
 //!   the same transaction.
-//! - Nothing is answered before the commit.
+//! - Nothing is answered before the commit. Other nodes, if there are any, are told of a batch once.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::batcher::Batcher;
 use super::key::Key;
+use super::news::News;
 use super::request::Work;
 use super::status::Status;
 use super::task::Output;
@@ -150,10 +151,11 @@ pub(super) struct Changes(Batcher<Writer>);
 
 impl Changes {
     /// For the tasks of a node, whose idempotency keys live so long.
-    pub fn start(store: Store, node: Uuid, key_lifetime: Duration) -> Self {
+    pub fn start(store: Store, node: Uuid, news: News, key_lifetime: Duration) -> Self {
         Self(Batcher::start(Writer {
             store,
             node,
+            news,
             key_lifetime,
         }))
     }

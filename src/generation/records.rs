@@ -11,19 +11,21 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::errors::TaskError;
+use super::news::{self, News};
 use super::request::Work;
 use super::status::Status;
-use super::task::{Adjustment, Credits, Task};
+use super::task::{Adjustment, Credits, Output, Task};
 use crate::catalog::MediaType;
-use crate::store::{Store, StoreError};
+use crate::store::{Listener, Store, StoreError};
 
 /// The task tables.
 #[derive(Clone)]
 pub(super) struct Records {
     store: Store,
+    news: News,
 }
 
-/// An open task that this node took over.
+/// An open task that this node took over, or found to be its own.
 pub(super) struct Claimed {
     pub task: Task,
     pub work: Work,
@@ -33,15 +35,71 @@ pub(super) struct Claimed {
     pub cancel_requested: bool,
 }
 
+/// What came of a batch of taking over.
+pub(super) struct Taken {
+    /// Those that can be gone on with; what cannot be read is left to its deadline.
+    pub tasks: Vec<Claimed>,
+    /// How many were taken, whether they can be read or not.
+    pub count: usize,
+    /// The latest of their deadlines.
+    pub until: Option<SystemTime>,
+}
+
+/// What a node hears when it renews its lease.
+pub(super) struct Renewed {
+    /// Whether everything that was the node's still is. Otherwise it has to register.
+    pub valid: bool,
+    /// Whether there are other nodes to tell.
+    pub company: bool,
+    /// The node's tasks that are to be canceled.
+    pub canceling: Vec<Uuid>,
+}
+
 /// An open task that names this node.
 pub(super) struct Owned {
+    pub account_id: Uuid,
     pub id: Uuid,
+    pub deadline_at: SystemTime,
+    pub cancel_requested: bool,
+}
+
+/// A task as its row tells it, whoever works on it.
+pub(super) struct Sight {
+    pub task: Task,
+    pub node: Uuid,
     pub cancel_requested: bool,
 }
 
 impl Records {
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, news: News) -> Self {
+        Self { store, news }
+    }
+
+    /// Hears what other nodes tell.
+    pub fn listen(&self) -> Listener {
+        self.store.listen(news::CHANNEL)
+    }
+
+    /// Tells the other nodes, if there are any, that tasks have changed. They find out anyhow, only
+    /// later, so a failure is no more than a pity.
+    pub async fn tell(&self, tasks: impl IntoIterator<Item = Uuid>) {
+        if let Some(payload) = self.news.payload(tasks) {
+            self.notify(&payload).await;
+        }
+    }
+
+    /// Tells the other nodes that this one is there.
+    pub async fn announce(&self) {
+        self.notify(&self.news.presence()).await;
+    }
+
+    async fn notify(&self, payload: &str) {
+        let told = self
+            .execute(include_str!("sql/tell.sql"), &[&payload])
+            .await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "the other nodes were not told");
+        }
     }
 
     async fn query(
@@ -108,56 +166,155 @@ impl Records {
                 &[&account_id, &id, &test],
             )
             .await?;
+        self.tell([id]).await;
         rows.first().map(task).transpose()
     }
 
-    /// Writes down how far tasks are.
-    pub async fn progress(&self, node: Uuid, batch: &[(Uuid, Uuid, u8)]) -> Result<(), StoreError> {
-        let values: [&(dyn ToSql + Sync); 4] = [
+    /// Writes down how far tasks are, and answers for which that was done: not for rows that are
+    /// locked, nor for tasks of others.
+    pub async fn progress(
+        &self,
+        node: Uuid,
+        batch: &[(Uuid, Uuid, u8)],
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let payload = self.news.payload(batch.iter().map(|(_, id, _)| *id));
+        let values: [&(dyn ToSql + Sync); 5] = [
             &node,
             &column(batch, |(account_id, ..)| *account_id),
             &column(batch, |(_, id, _)| *id),
             &column(batch, |(.., progress)| i16::from(*progress)),
+            &payload,
         ];
-        self.execute(include_str!("sql/progress.sql"), &values)
+        let rows = self
+            .query(include_str!("sql/progress.sql"), &values)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| row.try_get("id"))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Keeps files that came after a task had failed.
+    pub async fn late(
+        &self,
+        account_id: Uuid,
+        id: Uuid,
+        outputs: &[Output],
+    ) -> Result<(), StoreError> {
+        let outputs = serde_json::to_string(outputs).expect("outputs are plain data");
+        self.execute(include_str!("sql/late.sql"), &[&account_id, &id, &outputs])
             .await
     }
 
-    /// Renews the lease of a node and answers the open tasks that it covers.
-    pub async fn heartbeat(&self, node: Uuid, lease: Duration) -> Result<Vec<Owned>, StoreError> {
+    /// Renews the lease of a node.
+    pub async fn renew(&self, node: Uuid, lease: Duration) -> Result<Renewed, StoreError> {
         let lease_ms = milliseconds(lease) as f64;
         let rows = self
-            .query(include_str!("sql/heartbeat.sql"), &[&node, &lease_ms])
+            .query(include_str!("sql/renew.sql"), &[&node, &lease_ms])
             .await?;
+        let Some(row) = rows.first() else {
+            return Err(StoreError::Unavailable("a renewal gave no answer".into()));
+        };
+        Ok(Renewed {
+            valid: row.try_get("renewed")?,
+            company: row.try_get("company")?,
+            canceling: row.try_get("canceling")?,
+        })
+    }
+
+    /// Begins the lease of a node. Whatever names it when this has answered stays its own.
+    pub async fn register(&self, node: Uuid, lease: Duration) -> Result<(), StoreError> {
+        let lease_ms = milliseconds(lease) as f64;
+        self.execute(include_str!("sql/register.sql"), &[&node, &lease_ms])
+            .await
+    }
+
+    /// At most `limit` of the open tasks that name a node, those after `last` (deadline and id), in
+    /// this order.
+    pub async fn owned(
+        &self,
+        node: Uuid,
+        last: (SystemTime, Uuid),
+        limit: usize,
+    ) -> Result<Vec<Owned>, StoreError> {
+        let (deadline_at, id) = last;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values: [&(dyn ToSql + Sync); 4] = [&node, &deadline_at, &id, &limit];
+        let rows = self.query(include_str!("sql/owned.sql"), &values).await?;
         rows.iter()
             .map(|row| {
                 Ok(Owned {
+                    account_id: row.try_get("account_id")?,
                     id: row.try_get("id")?,
+                    deadline_at: row.try_get("deadline_at")?,
                     cancel_requested: row.try_get("cancel_requested")?,
                 })
             })
             .collect()
     }
 
-    /// Takes over at most `limit` open tasks that nobody works on, the most urgent first; `known`
-    /// are those of `node` that it works on. A row that cannot be read is left to its deadline.
+    /// Declares the leases over that have run out, and answers the dead nodes that left something.
+    pub async fn lapsed(&self) -> Result<Vec<Uuid>, StoreError> {
+        let rows = self.query(include_str!("sql/lapsed.sql"), &[]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| row.try_get("id"))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Takes over at most `limit` open tasks of a dead node, the most urgent first, from the deadline
+    /// `from` on.
     pub async fn claim(
         &self,
         node: Uuid,
-        known: &[Uuid],
+        dead: Uuid,
+        from: SystemTime,
         limit: usize,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    ) -> Result<Taken, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self
-            .query(include_str!("sql/claim.sql"), &[&node, &known, &limit])
-            .await?;
-        let readable = |row: &Row| {
-            let id = row.try_get::<_, Uuid>("id").ok();
-            claimed(row)
-                .inspect_err(|error| tracing::error!(%error, task = ?id, "not taken over"))
-                .ok()
+        let values: [&(dyn ToSql + Sync); 4] = [&node, &dead, &from, &limit];
+        let rows = self.query(include_str!("sql/claim.sql"), &values).await?;
+        let deadlines = rows
+            .iter()
+            .filter_map(|row| row.try_get("deadline_at").ok());
+        Ok(Taken {
+            until: deadlines.max(),
+            count: rows.len(),
+            tasks: readable(&rows),
+        })
+    }
+
+    /// Those of the tasks, by account and id, that are open and a node's own.
+    pub async fn adopt(
+        &self,
+        node: Uuid,
+        tasks: &[(Uuid, Uuid)],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 3] = [
+            &node,
+            &column(tasks, |(account_id, _)| *account_id),
+            &column(tasks, |(_, id)| *id),
+        ];
+        let rows = self.query(include_str!("sql/adopt.sql"), &values).await?;
+        Ok(readable(&rows))
+    }
+
+    /// How tasks stand, by account and id; those that are not there are left out, and so are those
+    /// that cannot be read.
+    pub async fn look(&self, tasks: &[(Uuid, Uuid)]) -> Result<Vec<Sight>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [
+            &column(tasks, |(account_id, _)| *account_id),
+            &column(tasks, |(_, id)| *id),
+        ];
+        let rows = self.query(include_str!("sql/look.sql"), &values).await?;
+        let sight = |row| {
+            Some(Sight {
+                task: task(row).ok()?,
+                node: row.try_get("node_id").ok()?,
+                cancel_requested: row.try_get("cancel_requested").ok()?,
+            })
         };
-        Ok(rows.iter().filter_map(readable).collect())
+        Ok(rows.iter().filter_map(sight).collect())
     }
 
     /// At most `limit` open tasks whose time is up, by account and id.
@@ -170,9 +327,10 @@ impl Records {
             .collect()
     }
 
-    /// Ends the lease of a node.
+    /// Ends the lease of a node and tells the others.
     pub async fn release_node(&self, node: Uuid) -> Result<(), StoreError> {
-        self.execute(include_str!("sql/release_node.sql"), &[&node])
+        let payload = self.news.presence();
+        self.execute(include_str!("sql/release_node.sql"), &[&node, &payload])
             .await
     }
 
@@ -226,6 +384,10 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
     };
     let (test, quoted) = (row.try_get("test")?, row.try_get("quoted")?);
     let charged: Option<i64> = row.try_get("charged")?;
+    let late_outputs: Option<&str> = row.try_get("late_outputs")?;
+    let Some(late_outputs) = late_outputs.map_or(Some(Vec::new()), json) else {
+        return Ok(None);
+    };
     Ok(Some(Task {
         id: row.try_get("id")?,
         account_id: row.try_get("account_id")?,
@@ -235,6 +397,7 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
         model: row.try_get("model")?,
         media,
         outputs,
+        late_outputs,
         failure,
         credits: charged.map_or_else(
             || Credits::open(quoted, test),
@@ -257,6 +420,17 @@ fn media(word: &str) -> Option<MediaType> {
     MediaType::NAMED
         .into_iter()
         .find_map(|(name, media)| (name == word).then_some(media))
+}
+
+/// The tasks that can be read; the others are left to their deadlines.
+fn readable(rows: &[Row]) -> Vec<Claimed> {
+    let readable = |row: &Row| {
+        let id = row.try_get::<_, Uuid>("id").ok();
+        claimed(row)
+            .inspect_err(|error| tracing::error!(%error, task = ?id, "not taken over"))
+            .ok()
+    };
+    rows.iter().filter_map(readable).collect()
 }
 
 fn claimed(row: &Row) -> Result<Claimed, TaskError> {

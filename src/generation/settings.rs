@@ -31,8 +31,15 @@ pub struct Settings {
     /// How long an idempotency key is remembered. Longer than a week would need the index of keys to
     /// be looked at in more places.
     pub key_lifetime: Duration,
-    /// How often progress is written down, and read by those who watch a task of another node.
+    /// How often progress is written down, and told to the other nodes.
     pub progress_interval: Duration,
+    /// How often the tasks of other nodes that somebody here follows are looked at without any news
+    /// of them, in case news got lost.
+    pub look_interval: Duration,
+    /// How long files are waited for that an upstream may still deliver after the task has failed …
+    pub grace_max: Duration,
+    /// … and for how many tasks at the same time.
+    pub stragglers_max: usize,
 }
 
 impl Default for Settings {
@@ -49,6 +56,9 @@ impl Default for Settings {
             poll_wait_max: Duration::from_secs(10),
             key_lifetime: Duration::from_secs(24 * 60 * 60),
             progress_interval: Duration::from_secs(2),
+            look_interval: Duration::from_secs(15),
+            grace_max: Duration::from_secs(30 * 60),
+            stragglers_max: 1_000,
         }
     }
 }

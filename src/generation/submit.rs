@@ -56,7 +56,10 @@ pub(super) async fn submit(
         lifetime: core.settings.lifetime(prepared.model.typical_seconds.1),
         key: key.map(|key| Key::new(account_id, caller.is_test(), key, &hash)),
     };
-    match core.changes.submit(account_id, id, submission).await? {
+    let unsure = core.doubt.until_settled();
+    let outcome = core.changes.submit(account_id, id, submission).await?;
+    unsure.settle();
+    match outcome {
         Outcome::Accepted {
             created_at,
             deadline_at,
@@ -118,6 +121,7 @@ fn accepted(caller: &Caller, id: Uuid, prepared: &Prepared<'_>, created_at: Syst
         model: prepared.model.slug.clone(),
         media: prepared.model.media,
         outputs: Vec::new(),
+        late_outputs: Vec::new(),
         failure: None,
         credits: Credits::open(prepared.credits, caller.is_test()),
         adjustments: prepared.work.adjustments.clone(),

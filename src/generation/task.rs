@@ -29,6 +29,8 @@ pub struct Task {
     pub media: MediaType,
     /// The finished files; empty unless the status is SUCCESS.
     pub outputs: Vec<Output>,
+    /// Files that arrived after the task had failed. They were not charged.
+    pub late_outputs: Vec<Output>,
     /// Why it failed; present when the status is FAILED.
     pub failure: Option<Failure>,
     /// What it costs.

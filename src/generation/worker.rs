@@ -1,41 +1,39 @@
-//! The worker of this process: runs the tasks that are its own and, every third of a lease, sees to
-//! the order among nodes.
-//!
-//! | every third of a lease | |
-//! |---|---|
-//! | heartbeat | renews the lease; hears which tasks are still its own, and which are to be canceled |
-//! | take-over | open tasks of nodes whose lease is over, in batches; also its own that it does not know of |
-//! | sweep | ends every open task, whoever's, whose deadline has passed |
+//! The worker of this process: runs the tasks that are its own, sees every third of a lease to the
+//! order among nodes ([`order`]), writes progress down, and hears what other nodes tell ([`hear`]).
 //!
 //! Tasks come from memory, in the order of submission; nothing is looked for in the database but
-//! what a dead node left. All that this module spawns ends with the [`Worker`].
+//! what a dead node left, or what this one lost sight of. All that this module spawns ends with the
+//! [`Worker`].
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use futures_util::future::try_join_all;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Core;
 use super::board::Live;
-use super::changes::Ending;
-use super::records::Claimed;
 use super::request::Work;
-use super::status::Status;
 use crate::providers::{Failure, FailureReason};
 use crate::store::StoreError;
 
 mod deliver;
+mod doubt;
+mod hear;
+mod order;
 mod patience;
 mod run;
+mod straggle;
 
-/// How many tasks are taken over, or swept, in one statement.
-const BATCH: usize = 100;
+pub(super) use doubt::Doubt;
+
+/// The most tasks whose progress is written in one statement; their ids still fit one notification.
+const PROGRESS_MAX: usize = 300;
 
 /// A task to run.
 pub(super) struct Assignment {
@@ -84,16 +82,20 @@ pub(super) struct Worker {
     stopping: CancellationToken,
     stopped: CancellationToken,
     _supervisor: AbortOnDropHandle<()>,
+    /// Hears on after a stop, for those who still watch.
+    _ear: AbortOnDropHandle<()>,
 }
 
 impl Worker {
-    /// Takes over what there is to take over, then goes on by itself.
+    /// Registers the node, then goes on by itself, with what there is to take over first.
     pub async fn start(
         core: Arc<Core>,
         assignments: UnboundedReceiver<Assignment>,
     ) -> Result<Self, StoreError> {
         core.records.forget_nodes().await?;
-        core.see_to_order().await?;
+        core.keep_lease().await?;
+        core.records.announce().await;
+        let ear = tokio::spawn(hear::hear(Arc::clone(&core)));
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let supervisor = tokio::spawn(supervise(
             core,
@@ -105,6 +107,7 @@ impl Worker {
             stopping,
             stopped,
             _supervisor: AbortOnDropHandle::new(supervisor),
+            _ear: AbortOnDropHandle::new(ear),
         })
     }
 
@@ -141,20 +144,47 @@ async fn supervise(
     core.let_go().await;
 }
 
-/// Sees to order and progress, again and again. A failure is told and tried again at the next turn.
+/// Keeps the lease, the order among nodes and the written progress, each in its own time: however
+/// much there is to take over, the lease is renewed meanwhile. A failure is told, and made up for at
+/// the next turn.
 async fn tend(core: Arc<Core>) {
-    let mut order = interval(core.settings.lease / 3);
-    let mut progress = interval(core.settings.progress_interval);
-    order.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let (what, done) = tokio::select! {
-            _ = order.tick() => ("renew the lease", core.see_to_order().await),
-            _ = progress.tick() => ("write progress", core.write_progress().await),
-        };
-        if let Err(error) = done {
-            tracing::warn!(error = &error as &dyn std::error::Error, "could not {what}");
+    let lease_kept = Notify::new();
+    let keep_lease = async {
+        let mut turn = turns(core.settings.lease / 3);
+        loop {
+            tokio::select! {
+                _ = turn.tick() => {}
+                () = core.nodes_changed.notified() => {}
+            }
+            tell("keep the lease", core.keep_lease().await);
+            lease_kept.notify_one();
         }
+    };
+    let clear_up = async {
+        loop {
+            lease_kept.notified().await;
+            tell("clear up after other nodes", core.clear_up().await);
+        }
+    };
+    let write_progress = async {
+        let mut turn = turns(core.settings.progress_interval);
+        loop {
+            turn.tick().await;
+            tell("write progress", core.write_progress().await);
+        }
+    };
+    tokio::join!(keep_lease, clear_up, write_progress);
+}
+
+fn turns(every: Duration) -> Interval {
+    let mut turns = interval(every);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    turns
+}
+
+fn tell(what: &str, done: Result<(), StoreError>) {
+    if let Err(error) = done {
+        tracing::warn!(error = &error as &dyn std::error::Error, "could not {what}");
     }
 }
 
@@ -166,119 +196,22 @@ impl Core {
         }
     }
 
-    async fn see_to_order(&self) -> Result<(), StoreError> {
-        self.heartbeat().await?;
-        self.take_over().await?;
-        self.sweep().await
-    }
-
-    async fn heartbeat(&self) -> Result<(), StoreError> {
-        // What is on the board now was committed before the heartbeat looks, so a task that it
-        // misses is not ours any more.
-        let known = self.board.all();
-        let owned = self
-            .records
-            .heartbeat(self.node, self.settings.lease)
-            .await?;
-        let owned: HashMap<_, _> = owned
-            .iter()
-            .map(|owned| (owned.id, owned.cancel_requested))
-            .collect();
-        for live in known {
-            match owned.get(&live.id) {
-                None => self.lost(&live).await,
-                Some(true) => live.canceled.cancel(),
-                Some(false) => {}
+    /// Writes down the progress that the rows do not show yet.
+    async fn write_progress(&self) -> Result<(), StoreError> {
+        let moved = |live: Arc<Live>| Some((live.unwritten()?, live));
+        let moved: Vec<_> = self.board.all().into_iter().filter_map(moved).collect();
+        for chunk in moved.chunks(PROGRESS_MAX) {
+            let batch: Vec<_> = chunk
+                .iter()
+                .map(|(progress, live)| (live.account_id, live.id, *progress))
+                .collect();
+            let written = self.records.progress(self.node, &batch).await?;
+            let written: HashSet<_> = written.into_iter().collect();
+            for (progress, live) in chunk.iter().filter(|(_, live)| written.contains(&live.id)) {
+                live.wrote(*progress);
             }
         }
         Ok(())
-    }
-
-    /// A task that is not ours any more: whoever watches it here is told if it has ended, and its
-    /// run stops.
-    async fn lost(&self, live: &Live) {
-        let task = live.task();
-        if let Ok(row) = self.stored(task.account_id, task.test, task.id).await
-            && row.status.is_final()
-        {
-            live.change(|task| *task = row);
-        }
-        self.board.remove(live);
-    }
-
-    async fn take_over(&self) -> Result<(), StoreError> {
-        loop {
-            let limit = BATCH.min(self.places.available_permits());
-            if limit == 0 {
-                return Ok(());
-            }
-            let known: Vec<_> = self.board.all().iter().map(|live| live.id).collect();
-            let claimed = self.records.claim(self.node, &known, limit).await?;
-            let last = claimed.len() < limit;
-            for task in claimed {
-                tracing::info!(task = %task.task.id, attempt = task.attempt, "taken over");
-                self.adopt(task);
-            }
-            if last {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Goes on with a task. Without a free place it waits on, in its row, for the next turn.
-    fn adopt(
-        &self,
-        Claimed {
-            task,
-            work,
-            attempt,
-            upstream_id,
-            deadline_at,
-            cancel_requested,
-        }: Claimed,
-    ) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return;
-        };
-        let Some(live) = self.board.put(Live::new(task, place)) else {
-            return;
-        };
-        if cancel_requested {
-            live.canceled.cancel();
-        }
-        self.assign(Assignment {
-            live,
-            work: Arc::new(work),
-            standing: Standing::of(attempt, upstream_id),
-            deadline_at,
-        });
-    }
-
-    async fn sweep(&self) -> Result<(), StoreError> {
-        loop {
-            let overdue = self.records.overdue(BATCH as i64).await?;
-            let ending = Ending {
-                failure: Some(too_late()),
-                ..Ending::empty(Status::Failed)
-            };
-            let end = |(account_id, id)| self.changes.finish(account_id, id, ending.clone());
-            let ended = try_join_all(overdue.into_iter().map(end)).await?;
-            if ended.len() < BATCH {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn write_progress(&self) -> Result<(), StoreError> {
-        let tasks = self.board.all().into_iter().map(|live| live.task());
-        let batch: Vec<_> = tasks
-            .filter(|task| task.progress > 0)
-            .map(|task| (task.account_id, task.id, task.progress))
-            .collect();
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.records.progress(self.node, &batch).await
     }
 
     /// Writes down how far everything is and ends the lease.

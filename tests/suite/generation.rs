@@ -8,6 +8,7 @@
 mod endings;
 mod fixture;
 mod idempotency;
+mod late;
 mod money;
 mod nodes;
 mod quotes;

@@ -6,7 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use piooy::store::{ClusterError, Opened, PrivateCluster, Store, StoreError, StoreOptions};
+use futures_util::StreamExt;
+use piooy::store::{ClusterError, Heard, Opened, PrivateCluster, Store, StoreError, StoreOptions};
 
 use crate::support;
 
@@ -74,6 +75,27 @@ async fn replicas_that_start_together_migrate_once() {
     assert!(counts.get::<_, i64>(0) > 0);
     assert_eq!(counts.get::<_, i64>(0), counts.get::<_, i64>(1));
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_hears_and_says_when_it_may_have_missed_something() {
+    let database = support::database().await;
+    let client = database.store().client().await.unwrap();
+    let mut listener = database.store().listen("matters");
+    for round in ["one", "two"] {
+        assert_eq!(listener.next().await, Some(Heard::Connected));
+        client
+            .execute("SELECT pg_notify('matters', $1)", &[&round])
+            .await
+            .unwrap();
+        assert_eq!(
+            listener.next().await,
+            Some(Heard::Notification(round.to_owned()))
+        );
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND query = 'LISTEN matters'";
+        assert_eq!(client.query(end, &[]).await.unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]

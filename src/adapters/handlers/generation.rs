@@ -322,11 +322,8 @@ fn task_message(task: generation::Task, assets: &Assets) -> Task {
         progress: task.progress.into(),
         model: task.model,
         media_type: media_message(task.media).into(),
-        outputs: task
-            .outputs
-            .into_iter()
-            .map(|output| output_message(output, assets, now))
-            .collect(),
+        outputs: output_messages(task.outputs, assets, now),
+        late_outputs: output_messages(task.late_outputs, assets, now),
         error: task.failure.map(|failure| TaskError {
             reason: failure.reason.as_str().to_owned(),
             retryable: failure.reason.is_retryable(),
@@ -348,6 +345,15 @@ fn task_message(task: generation::Task, assets: &Assets) -> Task {
         started_at: task.started_at.map(timestamp),
         finished_at: task.finished_at.map(timestamp),
     }
+}
+
+fn output_messages(
+    outputs: Vec<generation::Output>,
+    assets: &Assets,
+    now: SystemTime,
+) -> Vec<Output> {
+    let message = |output| output_message(output, assets, now);
+    outputs.into_iter().map(message).collect()
 }
 
 fn output_message(output: generation::Output, assets: &Assets, now: SystemTime) -> Output {

@@ -13,6 +13,7 @@ use super::spending::Spending;
 use super::{Answer, Change, Ending, Submission, What};
 use crate::generation::batcher::Batch;
 use crate::generation::key::{Hash, Key};
+use crate::generation::news::News;
 use crate::ledger::Chains;
 use crate::store::{Client, Pipeline, Store, StoreError};
 
@@ -25,15 +26,17 @@ const FINISH: &str = include_str!("../sql/finish.sql");
 const INSERT: &str = include_str!("../sql/insert.sql");
 const SPEND: &str = include_str!("../sql/spend.sql");
 const GIVE_BACK: &str = include_str!("../sql/give_back.sql");
+const TELL: &str = include_str!("../sql/tell.sql");
 /// All of them: a statement that had to be prepared on the way would lose its place in the pipeline.
-const STATEMENTS: [&str; 9] = [
-    BY_KEYS, OPEN_TESTS, SPENDING, BEGIN, ARRIVE, FINISH, INSERT, SPEND, GIVE_BACK,
+const STATEMENTS: [&str; 10] = [
+    BY_KEYS, OPEN_TESTS, SPENDING, BEGIN, ARRIVE, FINISH, INSERT, SPEND, GIVE_BACK, TELL,
 ];
 
 /// Writes batches of changes to the tasks of a node.
 pub(super) struct Writer {
     pub store: Store,
     pub node: Uuid,
+    pub news: News,
     /// How long an idempotency key is remembered.
     pub key_lifetime: Duration,
 }
@@ -57,6 +60,7 @@ impl Batch for Writer {
                     async { decided.chains.append(client).await },
                     spend(client, &decided),
                     give_back(client, &decided),
+                    self.tell(client, jobs, &decided),
                 )
             })
             .await?;
@@ -87,6 +91,24 @@ impl Writer {
             begun,
             ended,
         })
+    }
+
+    /// Tells the other nodes which tasks began or ended.
+    async fn tell(
+        &self,
+        client: &Client,
+        jobs: &[Change],
+        decided: &Decided,
+    ) -> Result<(), StoreError> {
+        let moved = |(job, answer): (&Change, &Answer)| match answer {
+            Answer::Begun(Some(_)) | Answer::Finished(Some(_)) => Some(job.id),
+            _ => None,
+        };
+        let moved = jobs.iter().zip(&decided.answers).filter_map(moved);
+        match self.news.payload(moved) {
+            Some(payload) => query(client, TELL, &[&payload]).await.map(drop),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,16 +1,14 @@
--- Takes over open tasks that nobody works on: those of nodes whose lease is over, and those of this
--- node that it does not know of, because the answer to their submission was lost. Rows that another
--- node is taking are passed over.
-WITH claimed AS (
+-- Takes over open tasks of a dead node, the most urgent first, from a deadline on: each batch goes on
+-- where the last one stopped, so that it need not step over what that one took. The node cannot come
+-- back meanwhile, since its row is locked; tasks that another node is taking are passed over.
+WITH dead AS (
+    SELECT id FROM nodes WHERE id = $2 AND lapsed FOR SHARE
+), claimed AS (
     SELECT account_id, id
     FROM tasks
-    WHERE finished_at IS NULL
-      AND (
-          node_id IN (SELECT n.id FROM nodes AS n WHERE n.leased_until <= now())
-          OR (node_id = $1 AND id NOT IN (SELECT unnest($2::uuid[])))
-      )
+    WHERE node_id = (SELECT id FROM dead) AND finished_at IS NULL AND deadline_at >= $3
     ORDER BY deadline_at
-    LIMIT $3
+    LIMIT $4
     FOR UPDATE SKIP LOCKED
 )
 UPDATE tasks AS t
@@ -18,7 +16,7 @@ SET node_id = $1
 FROM claimed AS c
 WHERE t.account_id = c.account_id AND t.id = c.id
 RETURNING
-    t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.failure,
+    t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.late_outputs, t.failure,
     t.quoted, t.charged, t.request, t.provider,
     t.created_at, t.started_at, t.finished_at,
     t.attempt, t.upstream_id, t.deadline_at, t.cancel_requested

@@ -1,7 +1,7 @@
 -- A page of an account's tasks, newest first, walking the primary key backwards. Null means: from
 -- the newest, with any status.
 SELECT
-    t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.failure,
+    t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.late_outputs, t.failure,
     t.quoted, t.charged, t.request, t.provider,
     t.created_at, t.started_at, t.finished_at
 FROM tasks AS t

@@ -27,9 +27,10 @@ use super::super::changes::Ending;
 use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
-use super::super::task::{Credits, Output};
+use super::super::task::{Credits, Output, Task, share};
 use super::deliver::deliver;
 use super::patience::{insist, insist_on_asset};
+use super::straggle::{Straggler, straggle};
 use super::{Assignment, Standing, too_late};
 use crate::catalog::Model;
 use crate::providers::{Cancel, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider};
@@ -76,17 +77,19 @@ impl From<Failure> for Stop {
 }
 
 /// An attempt that an upstream knows.
-struct Reached {
+pub(super) struct Reached {
     provider: Arc<dyn Provider>,
     job: Job,
     upstream_id: String,
+    /// Whether it was asked to stop when the time was up.
+    broken_off: bool,
 }
 
 struct Run<'a> {
     core: &'a Core,
     live: &'a Live,
     work: &'a Work,
-    /// To stop the upstream when the run breaks off.
+    /// Who still works on it, when the time is up.
     reached: Option<Reached>,
 }
 
@@ -111,6 +114,25 @@ pub(super) async fn run(
         () = run.conclude(standing, deadline_at) => {}
     }
     core.board.remove(&live);
+    let reached = run.reached.take().filter(|_| ran_out_of_time(&live.task()));
+    let (account_id, id) = (live.account_id, live.id);
+    // Its place is free for another.
+    drop(live);
+    if let Some(reached) = reached {
+        let straggler = Straggler {
+            account_id,
+            id,
+            work,
+            reached,
+        };
+        straggle(&core, straggler).await;
+    }
+}
+
+/// Whether a task was ended by its deadline, whoever did it.
+fn ran_out_of_time(task: &Task) -> bool {
+    let failure = task.failure.as_ref();
+    failure.is_some_and(|failure| failure.reason == FailureReason::DeadlineExceeded)
 }
 
 impl Run<'_> {
@@ -121,11 +143,15 @@ impl Run<'_> {
             .unwrap_or_default();
         let driven = AssertUnwindSafe(self.drive(standing)).catch_unwind();
         let end = match timeout_at(Instant::now() + left, driven).await {
-            Ok(Ok(Some(end))) => end,
-            Ok(Ok(None)) => return,
+            Ok(Ok(end)) => {
+                self.reached = None;
+                let Some(end) = end else { return };
+                end
+            }
             Ok(Err(_panic)) => {
                 tracing::error!(task = %self.live.id, "the run of the task panicked");
                 self.break_off().await;
+                self.reached = None;
                 End::failed(
                     FailureReason::Internal,
                     "the server made a mistake while working on the task",
@@ -194,9 +220,13 @@ impl Run<'_> {
             core.changes
                 .begin(live.account_id, live.id, attempt, provider)
         };
-        let started_at = insist(self.core, self.live, begin)
+        let started_at = insist(self.core, self.live.id, begin)
             .await
-            .ok_or(Stop::LetGo)?;
+            .ok_or_else(|| {
+                // Should it still be ours, to be canceled, it is found again.
+                core.doubt.raise();
+                Stop::LetGo
+            })?;
         live.change(|task| {
             if let Some(status) = task.status.after(Event::Start) {
                 task.status = status;
@@ -254,7 +284,7 @@ impl Run<'_> {
     async fn arrived(&self, attempt: u32, upstream_id: String) -> Standing {
         let (core, live, id) = (self.core, self.live, upstream_id.as_str());
         let submitted = || core.changes.arrive(live.account_id, live.id, attempt, id);
-        insist(self.core, self.live, submitted).await;
+        insist(self.core, self.live.id, submitted).await;
         Standing::Asked {
             attempt,
             upstream_id,
@@ -272,6 +302,7 @@ impl Run<'_> {
             provider,
             job,
             upstream_id,
+            broken_off: false,
         });
         let mut wait = core.settings.poll_wait_min;
         // The caller's wish to stop is passed on until the upstream has answered it, either way.
@@ -297,8 +328,8 @@ impl Run<'_> {
                     live.change(|task| task.progress = task.progress.max(progress));
                 }
                 Ok(Poll::Done(files)) => {
-                    return match deliver(core, live, work, files).await {
-                        Ok((outputs, charge)) => End::Delivered { outputs, charge },
+                    return match deliver(core, (live.account_id, live.id), work, files).await {
+                        Ok(outputs) => delivered(outputs, live.task().credits.quoted, work.count),
                         Err(failure) => End::Failed(failure),
                     };
                 }
@@ -353,7 +384,7 @@ impl Run<'_> {
         let mut job = self.work.job(self.live.id, attempt, model, route);
         for path in &self.work.references {
             let read = || self.core.assets.read_all(path);
-            let read = insist_on_asset(self.core, self.live, read).await;
+            let read = insist_on_asset(self.core, self.live.id, read).await;
             job.references.push(read.map_err(|error| {
                 tracing::error!(task = %self.live.id, %error, "a reference picture is gone");
                 let message = "a reference image could not be read any more";
@@ -363,12 +394,12 @@ impl Run<'_> {
         Ok(job)
     }
 
-    /// Asks the upstream to stop a job that nobody will fetch. Its word changes nothing any more,
-    /// so it is asked once and not for long.
+    /// Asks the upstream to stop a job whose time is up; forgets it if it does.
     async fn break_off(&mut self) {
-        if let Some(reached) = self.reached.take() {
-            let stop = AssertUnwindSafe(reached.cancel()).catch_unwind();
-            let _ = timeout(LAST_CALL_MAX, stop).await;
+        if let Some(reached) = &mut self.reached
+            && reached.break_off().await
+        {
+            self.reached = None;
         }
     }
 
@@ -391,7 +422,7 @@ impl Run<'_> {
                 .changes
                 .finish(task.account_id, task.id, ending.clone())
         };
-        match insist(self.core, self.live, ask).await {
+        match insist(self.core, self.live.id, ask).await {
             Some(finished) => self.live.change(|task| {
                 task.status = ending.status;
                 task.progress = if ending.outputs.is_empty() {
@@ -423,13 +454,30 @@ impl Run<'_> {
 }
 
 impl Reached {
-    async fn poll(&self) -> Result<Poll, PollError> {
+    /// Asks the upstream to stop; whether it did. Its word changes nothing for the task any more, so
+    /// it is asked once and not for long.
+    pub(super) async fn break_off(&mut self) -> bool {
+        if std::mem::replace(&mut self.broken_off, true) {
+            return false;
+        }
+        let stop = AssertUnwindSafe(self.cancel()).catch_unwind();
+        let answer = timeout(LAST_CALL_MAX, stop).await;
+        matches!(answer, Ok(Ok(Ok(Cancel::Stopped))))
+    }
+
+    pub(super) async fn poll(&self) -> Result<Poll, PollError> {
         self.provider.poll(&self.job, &self.upstream_id).await
     }
 
     async fn cancel(&self) -> Result<Cancel, PollError> {
         self.provider.cancel(&self.job, &self.upstream_id).await
     }
+}
+
+fn delivered(outputs: Vec<Output>, quoted: i64, asked: u32) -> End {
+    let count = u32::try_from(outputs.len()).expect("no more than were asked for");
+    let charge = share(quoted, count, asked);
+    End::Delivered { outputs, charge }
 }
 
 fn no_upstream(message: &str) -> Stop {

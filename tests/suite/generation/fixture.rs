@@ -223,6 +223,17 @@ pub fn settings() -> Settings {
     }
 }
 
+/// Settings under which nothing happens by itself: what another node does is known from its news or
+/// not at all.
+pub fn patient() -> Settings {
+    let never = Duration::from_secs(24 * 60 * 60);
+    Settings {
+        lease: never,
+        look_interval: never,
+        ..settings()
+    }
+}
+
 /// Settings under which a task's time is soon up.
 pub fn short_lived() -> Settings {
     Settings {
@@ -286,4 +297,12 @@ pub async fn refused(node: &Generation, caller: &Caller, request: Request) -> Su
     node.submit(caller, request, None)
         .await
         .expect_err("the request is refused")
+}
+
+/// Ends a task of a test key as another node would, but without telling anybody.
+pub async fn end_silently(fixture: &Fixture, id: Uuid) {
+    let client = fixture.database.store().client().await.unwrap();
+    let statement =
+        "UPDATE tasks SET status = 'CANCELED', charged = 0, finished_at = now() WHERE id = $1";
+    assert_eq!(client.execute(statement, &[&id]).await.unwrap(), 1);
 }

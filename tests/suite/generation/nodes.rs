@@ -8,11 +8,13 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use piooy::generation::{Settings, Status};
 use piooy::providers::FailureReason;
+use piooy::store::Client;
+use tokio_postgres::SimpleQueryMessage;
 use uuid::Uuid;
 
 use super::fixture::{
-    self, CREDITS, Fixture, PICTURE, ended, picture, routed, run, sandbox, settings, short_lived,
-    until,
+    self, CREDITS, Fixture, PICTURE, end_silently, ended, patient, picture, routed, run, sandbox,
+    settings, short_lived, until,
 };
 use super::upstream::{Memory, Reply, Upstream, Verdict, providers};
 
@@ -71,10 +73,6 @@ async fn ended_among(fixture: &Fixture, tasks: &[Uuid]) -> i64 {
 #[tokio::test]
 async fn a_node_that_stops_hands_its_tasks_on_at_once() {
     let fixture = Fixture::new().await;
-    let patient = || Settings {
-        lease: Duration::from_secs(24 * 60 * 60),
-        ..settings()
-    };
     let upstream = Upstream::new("fal").decides(Verdict::Running);
     let stopping = fixture.node_with(providers(&[&upstream]), patient()).await;
     let caller = fixture.live().await;
@@ -197,8 +195,8 @@ async fn a_task_is_polled_where_it_was_submitted() {
 async fn a_task_of_another_node_can_be_watched_and_canceled() {
     let fixture = Fixture::new().await;
     let (working, asked, caller) = (
-        fixture.node().await,
-        fixture.node().await,
+        fixture.node_with(sandbox(), patient()).await,
+        fixture.node_with(sandbox(), patient()).await,
         fixture.live().await,
     );
     let task = working
@@ -278,39 +276,157 @@ async fn a_task_that_nobody_owns_is_swept_at_its_deadline() {
     fixture.assert_sound().await;
 }
 
-/// The answer to a submission never reached the process that sent it.
+/// The answer to a submission never reached whoever sent it.
 #[tokio::test]
-async fn a_node_finds_its_own_tasks_that_it_does_not_know_of() {
+async fn a_task_whose_caller_went_away_is_found_and_done() {
     let fixture = Fixture::new().await;
-    let (giving, caller) = (
-        fixture
-            .node_with(
-                sandbox(),
-                Settings {
-                    running_tasks_max: 0,
-                    ..settings()
-                },
-            )
-            .await,
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let mut submission = Box::pin(node.submit(&caller, picture("a fox"), None));
+    // Polled once, it is on its way to the database.
+    assert!(futures_util::poll!(&mut submission).is_pending());
+    drop(submission);
+    let mut task = None;
+    until("it is accepted", async || {
+        let page = node.list(&caller, None, None, 1).await.unwrap();
+        task = page.tasks.first().map(|task| task.id);
+        task.is_some()
+    })
+    .await;
+    let task = ended(&node, &caller, task.unwrap()).await;
+    assert_eq!(task.status, Status::Success);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_node_whose_lease_was_declared_over_finds_out_what_is_its_own() {
+    let fixture = Fixture::new().await;
+    let idle = || Settings {
+        running_tasks_max: 0,
+        ..settings()
+    };
+    let (first, caller) = (
+        fixture.node_with(sandbox(), idle()).await,
         fixture.live().await,
     );
-    let task = giving
-        .submit(&caller, picture("a fox"), None)
+    let lost = first.submit(&caller, picture("a fox"), None).await.unwrap();
+    let second = fixture.node().await;
+    // The task becomes the second's behind the backs of both, and that node is declared dead.
+    let client = fixture.database.store().client().await.unwrap();
+    let statement = "UPDATE tasks SET node_id = (SELECT max(id::text)::uuid FROM nodes)";
+    client.execute(statement, &[]).await.unwrap();
+    client
+        .execute("UPDATE nodes SET lapsed = true", &[])
         .await
         .unwrap();
-    let finding = fixture.node().await;
+    // Either may have taken it by now; only the second can do it.
+    let task = ended(&second, &caller, lost.id).await;
+    assert_eq!(task.status, Status::Success);
+    assert_eq!(ended(&first, &caller, lost.id).await, task);
+    fixture.assert_sound().await;
+}
+
+/// What another node did to a task of ours is found even when its news gets lost.
+#[tokio::test]
+async fn a_task_that_ended_elsewhere_is_let_go() {
+    let fixture = Fixture::new().await;
+    let busy = Settings {
+        running_tasks_max: 0,
+        look_interval: Duration::from_millis(50),
+        ..patient()
+    };
+    let (node, caller) = (
+        fixture.node_with(sandbox(), busy).await,
+        fixture.test().await,
+    );
+    let task = node.submit(&caller, picture("a fox"), None).await.unwrap();
+    end_silently(&fixture, task.id).await;
+    assert_eq!(
+        ended(&node, &caller, task.id).await.status,
+        Status::Canceled
+    );
+}
+
+const RENEW: &str = include_str!("../../../src/generation/sql/renew.sql");
+const CLAIM: &str = include_str!("../../../src/generation/sql/claim.sql");
+const OVERDUE: &str = include_str!("../../../src/generation/sql/overdue.sql");
+
+/// With many tasks, what is done again and again must not read them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_of_a_dead_node_are_taken_over_by_two() {
+    const TASKS: i32 = 50_000;
+    let fixture = Fixture::new().await;
+    let roomy = || Settings {
+        running_tasks_max: 0,
+        open_tasks_max: 100_000,
+        progress_interval: Duration::from_secs(1),
+        lease: Duration::from_secs(5),
+        ..settings()
+    };
+    let dying = fixture.node_with(sandbox(), roomy()).await;
+    let caller = fixture.test().await;
+    dying.submit(&caller, picture("a fox"), None).await.unwrap();
+    drop(dying);
     let client = fixture.database.store().client().await.unwrap();
-    // The task becomes the finder's behind its back.
-    let statement =
-        "UPDATE tasks SET node_id = (SELECT id FROM nodes ORDER BY id DESC LIMIT 1) WHERE id = $1";
-    client.execute(statement, &[&task.id]).await.unwrap();
-    assert_eq!(
-        ended(&finding, &caller, task.id).await.status,
-        Status::Success
+    let copy = "INSERT INTO tasks (account_id, id, test, model, media_type, request, node_id, provider, quoted,
+                created_at, deadline_at)
+            SELECT account_id, gen_random_uuid(), test, model, media_type, request, node_id, provider, quoted,
+                created_at, deadline_at + n * interval '1 millisecond'
+            FROM tasks, generate_series(2, $1) AS n";
+    client.execute(copy, &[&TASKS]).await.unwrap();
+    client.execute("ANALYZE tasks", &[]).await.unwrap();
+
+    // One batch out of the middle of it, and the steady checks: each within the bounds of what it
+    // takes, by the pages that PostgreSQL touches.
+    client
+        .execute("UPDATE nodes SET lapsed = true", &[])
+        .await
+        .unwrap();
+    let middle = "SELECT node_id::text, deadline_at::text FROM tasks ORDER BY deadline_at OFFSET 20000 LIMIT 1";
+    let middle = client.query_one(middle, &[]).await.unwrap();
+    let (node, from): (&str, &str) = (middle.get(0), middle.get(1));
+    let claim = format!("gen_random_uuid(), '{node}', '{from}', 100");
+    let touched = [
+        pages(&client, CLAIM, &claim).await,
+        pages(&client, RENEW, &format!("'{node}', 1000")).await,
+        pages(&client, OVERDUE, "100").await,
+    ];
+    assert!(
+        touched[0] < 5_000 && touched[1] < 50 && touched[2] < 50,
+        "{touched:?}"
     );
-    assert_eq!(
-        ended(&giving, &caller, task.id).await.status,
-        Status::Success,
-        "the one that lost it tells the same"
+
+    let heirs = [
+        fixture.node_with(sandbox(), roomy()).await,
+        fixture.node_with(sandbox(), roomy()).await,
+    ];
+    let left =
+        "SELECT EXISTS (SELECT FROM tasks AS t JOIN nodes AS n ON n.id = t.node_id WHERE n.lapsed)";
+    until("nothing is left", async || {
+        !client.query_one(left, &[]).await.unwrap().get::<_, bool>(0)
+    })
+    .await;
+    let taken = "SELECT count(*) FROM tasks AS t JOIN nodes AS n ON n.id = t.node_id";
+    let taken: i64 = client.query_one(taken, &[]).await.unwrap().get(0);
+    assert_eq!(taken, i64::from(TASKS));
+    drop(heirs);
+}
+
+/// How many pages a statement touches. What it writes is taken back.
+async fn pages(client: &Client, statement: &str, values: &str) -> u64 {
+    let explain = format!(
+        "PREPARE explained AS {statement};
+        BEGIN;
+        EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({values});
+        ROLLBACK;
+        DEALLOCATE explained"
     );
+    let messages = client.simple_query(&explain).await.unwrap();
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let plan: serde_json::Value = serde_json::from_str(row.unwrap()).unwrap();
+    let plan = &plan[0]["Plan"];
+    let hit = plan["Shared Hit Blocks"].as_u64().unwrap();
+    hit + plan["Shared Read Blocks"].as_u64().unwrap()
 }

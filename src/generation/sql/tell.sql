@@ -1,0 +1,2 @@
+-- Tells the other nodes.
+SELECT pg_notify('piooy_tasks', $1)
