@@ -6,7 +6,7 @@
 //! [`fixture::PATIENCE`].
 
 mod endings;
-mod fixture;
+pub(crate) mod fixture;
 mod idempotency;
 mod money;
 mod nodes;

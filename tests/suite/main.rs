@@ -8,6 +8,7 @@ mod faces;
 mod gate;
 mod generation;
 mod ledger;
+mod model;
 mod rooms;
 mod store;
 

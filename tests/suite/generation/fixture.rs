@@ -26,7 +26,7 @@ pub const CREDITS: i64 = 1_000;
 pub const PICTURE: i64 = 10;
 
 /// Small, quick models. `tiny` can be reached through two upstreams.
-const MODELS: &str = r#"
+pub const MODELS: &str = r#"
 [[model]]
 slug = "tiny"
 title = "Tiny"
