@@ -11,5 +11,5 @@ mod idempotency;
 mod money;
 mod nodes;
 mod requests;
-mod upstream;
+pub(crate) mod upstream;
 mod watching;

@@ -9,6 +9,8 @@ mod gate;
 mod generation;
 mod ledger;
 mod model;
+mod pains;
+mod replicas;
 mod rooms;
 mod store;
 

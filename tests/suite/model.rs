@@ -42,13 +42,13 @@ const HISTORIES: u64 = 300;
 /// Nodes that live, shared by all histories.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_ends_as_predicted() {
-    run(calm, 64).await;
+    run(calm, 100).await;
 }
 
 /// Nodes that die, each history's own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_with_crashes_ends_as_predicted() {
-    run(|seed| !calm(seed), 16).await;
+    run(|seed| !calm(seed), 32).await;
 }
 
 fn calm(seed: u64) -> bool {

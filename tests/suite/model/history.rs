@@ -719,6 +719,10 @@ impl History {
         self.explain(heard.clone())?;
         let (Ask::Submit { body, .. }, Heard::Submitted(Answer::Task(_))) = (&ask, heard[0].1)
         else {
+            // A repetition is not to walk into it.
+            if let Ask::Submit { body, .. } = &ask {
+                self.world.scripts.release_trap(&body.prompt);
+            }
             return Ok(());
         };
         let sprung = async {

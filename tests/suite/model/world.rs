@@ -126,7 +126,7 @@ impl World {
             .url()
             .replace("user=piooy", &format!("user={role}"));
         assert!(url.contains(&role), "the address names the user");
-        let connections = StoreOptions { connections_max: 4 };
+        let connections = StoreOptions { connections_max: 3 };
         let store = runtime
             .spawn(async move { Store::connect(&url, connections).await.unwrap() })
             .await
