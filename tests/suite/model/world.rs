@@ -74,11 +74,11 @@ impl World {
         };
         let lasting = [Kind::Normal, Kind::Normal, Kind::Idle, Kind::Hasty];
         for kind in &lasting[..if calm { 4 } else { 1 }] {
-            let settings = Settings {
-                // Nobody of these dies, however slow the machine is.
-                lease: if calm { Duration::from_secs(6) } else { LEASE },
-                ..settings(*kind)
-            };
+            let mut settings = settings(*kind);
+            if calm && *kind != Kind::Idle {
+                // None of them dies, however slow the machine is.
+                settings.lease = Duration::from_secs(6);
+            }
             let store = Store::connect(world.database.url(), StoreOptions::default()).await;
             let parts = world.parts(store.unwrap());
             world.nodes.push(Arc::new(Node {
@@ -260,6 +260,8 @@ fn settings(kind: Kind) -> Settings {
         Kind::Normal => normal,
         Kind::Idle => Settings {
             running_tasks_max: 0,
+            // It neither loses tasks nor takes any over, which would have to wait for ever.
+            lease: Duration::from_secs(24 * 60 * 60),
             ..normal
         },
         Kind::Hasty => Settings {
