@@ -40,7 +40,7 @@ pub enum Kind {
 /// How long the time of a hasty node's tasks is.
 const HASTE: Duration = Duration::from_millis(400);
 /// How long the lease of a node is that may be killed, which is how long its tasks then wait.
-const LEASE: Duration = Duration::from_millis(1_500);
+const LEASE: Duration = Duration::from_millis(2_500);
 
 pub struct World {
     database: TestDatabase,
@@ -65,7 +65,7 @@ impl World {
         let mut world = Self {
             gate: Gate::new(accounts.clone(), None).unwrap(),
             accounts,
-            catalog: Arc::new(Catalog::load(MODELS).unwrap()),
+            catalog: Arc::new(Catalog::load(&models()).unwrap()),
             assets: Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test"),
             scripts: Scripts::default(),
             nodes: Vec::new(),
@@ -235,6 +235,18 @@ impl StoppedWriters {
     pub async fn go_on(self) {
         self.0.batch_execute("COMMIT").await.unwrap();
     }
+}
+
+/// The models of other tests, all with two routes: attempts are bounded by route, and crashes spend some.
+fn models() -> String {
+    ["tiny-free", "tiny-clip"]
+        .iter()
+        .fold(MODELS.to_owned(), |models, model| {
+            let route = |provider| {
+                format!(r#"{{ provider = "{provider}", model = "{provider}/{model}" }}"#)
+            };
+            models.replace(&route("fal"), &[route("fal"), route("kie")].join(", "))
+        })
 }
 
 /// Gives credits.
