@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit.report import Report, expect
 from kit.server import Server
-from topics import crash, errors, examples, mcp, money, schemas
+from topics import crash, errors, examples, mcp, money, replicas, schemas
 
 TOPICS = {
     "examples": examples.run,
@@ -18,6 +18,7 @@ TOPICS = {
     "schemas": schemas.run,
     "mcp": mcp.run,
     "crash": crash.run,
+    "replicas": replicas.run,
 }
 
 

@@ -6,12 +6,12 @@
 //! [`fixture::PATIENCE`].
 
 mod endings;
-mod fixture;
+pub(crate) mod fixture;
 mod idempotency;
 mod late;
 mod money;
 mod nodes;
 mod quotes;
 mod requests;
-mod upstream;
+pub(crate) mod upstream;
 mod watching;

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -21,7 +22,8 @@ ENVIRONMENT = ["PATH", "HOME", "LANG", "TMPDIR", "TZ"]
 class Server:
     """One server and the command line beside it."""
 
-    def __init__(self, binary: Path) -> None:
+    def __init__(self, binary: Path, settings: dict[str, str] | None = None) -> None:
+        """`settings` come on top of the environment that every server gets."""
         self.binary = binary
         # PostgreSQL runs as another user when we are root, so the directory must let others through.
         self.directory = Path(tempfile.mkdtemp(prefix="piooy-clients-"))
@@ -42,10 +44,11 @@ class Server:
             **kept,
             "PIOOY_DATA_DIR": str(self.data),
             "PIOOY_LISTEN": self.grpc,
+            **(settings or {}),
         }
 
     def start(self) -> None:
-        """Starts the server and waits until it is ready; the first start's keys are kept."""
+        """Starts the server and waits until it is ready; the keys that the first start of all prints are kept."""
         with self._printed.open("ab") as printed, self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.binary], env=self._environment, cwd=self.directory, stdout=printed, stderr=log
@@ -56,8 +59,9 @@ class Server:
                 raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.1)
         keys = dict(re.findall(r"piooy_(test|live)_(\w+)", self._printed.read_text()))
-        self.test_key = f"piooy_test_{keys['test']}"
-        self.live_key = f"piooy_live_{keys['live']}"
+        if keys:
+            self.test_key = f"piooy_test_{keys['test']}"
+            self.live_key = f"piooy_live_{keys['live']}"
 
     def _ready(self) -> bool:
         try:
@@ -99,7 +103,14 @@ class Server:
 
     def postmaster(self) -> int:
         """The process id of the server's PostgreSQL."""
-        return int((self.data / "postgres/data/postmaster.pid").read_text().split()[0])
+        return int(self._postmaster_file()[0])
+
+    def database_url(self) -> str:
+        """The address of the server's PostgreSQL, for another server."""
+        return f"postgresql:///postgres?user=piooy&host={urllib.parse.quote(self._postmaster_file()[4])}"
+
+    def _postmaster_file(self) -> list[str]:
+        return (self.data / "postgres/data/postmaster.pid").read_text().splitlines()
 
     def processes(self) -> list[str]:
         """The processes that run in the data directory, PostgreSQL's own among them, as `pid command`."""

@@ -13,6 +13,7 @@ use piooy::gate::{Caller, Gate};
 use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task, verify};
 use piooy::ledger::{Balance, Ledger};
 use piooy::providers::{Providers, Sandbox};
+use piooy::store::Store;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -26,7 +27,7 @@ pub const CREDITS: i64 = 1_000;
 pub const PICTURE: i64 = 10;
 
 /// Small, quick models. `tiny` can be reached through two upstreams.
-const MODELS: &str = r#"
+pub const MODELS: &str = r#"
 [[model]]
 slug = "tiny"
 title = "Tiny"
@@ -172,15 +173,30 @@ impl Fixture {
     }
 
     pub async fn node_with(&self, providers: Providers, settings: Settings) -> Generation {
+        let store = self.database.store().clone();
+        self.node_of(store, providers, settings).await
+    }
+
+    /// A node with a pool of its own.
+    pub async fn node_of(
+        &self,
+        store: Store,
+        providers: Providers,
+        settings: Settings,
+    ) -> Generation {
         let parts = Parts {
-            store: self.database.store().clone(),
-            ledger: self.ledger.clone(),
+            ledger: Ledger::new(store.clone()),
+            store,
             catalog: Arc::clone(&self.catalog),
             providers,
             assets: self.assets.clone(),
             quote_secret: [9; 32],
         };
         Generation::start(parts, settings).await.unwrap()
+    }
+
+    pub async fn grant(&self, account_id: Uuid, credits: i64) {
+        self.ledger.grant(account_id, credits, "").await.unwrap();
     }
 
     pub async fn balance(&self) -> Balance {

@@ -1,0 +1,318 @@
+//! A database with many accounts, and the nodes that serve it.
+//!
+//! A node that may be killed has a runtime of its own, a pool of its own and a role of its own in the
+//! database. Killing it drops every future of it where it stands and closes its connections, as the end
+//! of a process would; its role tells its sessions in the database from all others.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use object_store::memory::InMemory;
+use piooy::accounts::{Accounts, NewKey, Scopes};
+use piooy::assets::Assets;
+use piooy::catalog::Catalog;
+use piooy::gate::{Caller, Gate};
+use piooy::generation::{Generation, Parts, Settings, Status};
+use piooy::ledger::{Balance, Ledger, LedgerError};
+use piooy::store::{Client, Store, StoreOptions};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::prediction::Row;
+use super::script::Scripts;
+use crate::generation::fixture::{self, MODELS};
+use crate::support::{self, TestDatabase};
+
+/// What a node is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Normal,
+    /// It runs nothing, so that what it takes stays PENDING.
+    Idle,
+    /// The time of its tasks is soon up.
+    Hasty,
+}
+
+/// How long the time of a hasty node's tasks is.
+const HASTE: Duration = Duration::from_millis(400);
+/// How long the lease of a node is that may be killed, which is how long its tasks then wait.
+const LEASE: Duration = Duration::from_millis(2_500);
+
+pub struct World {
+    database: TestDatabase,
+    store: Store,
+    accounts: Accounts,
+    gate: Gate,
+    catalog: Arc<Catalog>,
+    assets: Assets,
+    pub scripts: Scripts,
+    /// Nodes for all histories. With crashes, one, which takes over whatever nobody else does.
+    pub nodes: Vec<Arc<Node>>,
+}
+
+impl World {
+    pub async fn new(calm: bool) -> Self {
+        let database = support::database().await;
+        let connections = StoreOptions {
+            connections_max: 32,
+        };
+        let store = Store::connect(database.url(), connections).await.unwrap();
+        let accounts = Accounts::new(store.clone());
+        let mut world = Self {
+            gate: Gate::new(accounts.clone(), None).unwrap(),
+            accounts,
+            catalog: Arc::new(Catalog::load(&models()).unwrap()),
+            assets: Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test"),
+            scripts: Scripts::default(),
+            nodes: Vec::new(),
+            database,
+            store,
+        };
+        let lasting = [Kind::Normal, Kind::Normal, Kind::Idle, Kind::Hasty];
+        for kind in &lasting[..if calm { 4 } else { 1 }] {
+            let mut settings = settings(*kind);
+            if calm && *kind != Kind::Idle {
+                // None of them dies, however slow the machine is.
+                settings.lease = Duration::from_secs(6);
+            }
+            let store = Store::connect(world.database.url(), StoreOptions::default()).await;
+            let parts = world.parts(store.unwrap());
+            world.nodes.push(Arc::new(Node {
+                kind: *kind,
+                ledger: parts.ledger.clone(),
+                generation: start(parts, settings).await,
+                handle: Handle::current(),
+                own: Mutex::new(None),
+                role: String::new(),
+            }));
+        }
+        world
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn parts(&self, store: Store) -> Parts {
+        Parts {
+            ledger: Ledger::new(store.clone()),
+            store,
+            catalog: Arc::clone(&self.catalog),
+            providers: self.scripts.providers(),
+            assets: self.assets.clone(),
+        }
+    }
+
+    /// A node that can be killed.
+    pub async fn mortal(&self, kind: Kind) -> Arc<Node> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let role = format!("node_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.client()
+            .await
+            .batch_execute(&format!("CREATE ROLE {role} SUPERUSER LOGIN"))
+            .await
+            .unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let url = self
+            .database
+            .url()
+            .replace("user=piooy", &format!("user={role}"));
+        assert!(url.contains(&role), "the address names the user");
+        let connections = StoreOptions { connections_max: 3 };
+        let store = runtime
+            .spawn(async move { Store::connect(&url, connections).await.unwrap() })
+            .await
+            .unwrap();
+        let parts = self.parts(store);
+        let ledger = parts.ledger.clone();
+        let generation = runtime.spawn(start(parts, settings(kind))).await.unwrap();
+        Arc::new(Node {
+            kind,
+            ledger,
+            generation,
+            handle: runtime.handle().clone(),
+            own: Mutex::new(Some(runtime)),
+            role,
+        })
+    }
+
+    pub async fn client(&self) -> Client {
+        self.store.client().await.unwrap()
+    }
+
+    /// An account on a plan of its own, without credits.
+    pub async fn account(&self, name: &str, limit: usize, free_tier_included: bool) -> Caller {
+        let plan = "INSERT INTO plans (name, submits_per_minute, reads_per_minute, concurrent_tasks, free_tier_included)
+            VALUES ($1, 1000000, 1000000, $2, $3)";
+        let limit = i32::try_from(limit).unwrap();
+        let client = self.client().await;
+        client
+            .execute(plan, &[&name, &limit, &free_tier_included])
+            .await
+            .unwrap();
+        drop(client);
+        let account = self.accounts.create(name, name).await.unwrap();
+        let new = NewKey {
+            name: "key".to_owned(),
+            test: false,
+            scopes: Scopes::DEFAULT,
+            expires_at: None,
+        };
+        let (secret, _) = self.accounts.create_key(account.id, new).await.unwrap();
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        self.gate
+            .authenticate(Some(secret.expose()), from, SystemTime::now())
+            .await
+            .unwrap()
+    }
+
+    /// Every task of an account, by the rows.
+    pub async fn rows(&self, account: Uuid) -> Vec<Row> {
+        let statement = "SELECT id, request::jsonb ->> 'prompt', status, quoted, charged
+            FROM tasks WHERE account_id = $1";
+        let client = self.client().await;
+        let statement = client.prepare_cached(statement).await.unwrap();
+        let rows = client.query(&statement, &[&account]).await.unwrap();
+        rows.iter()
+            .map(|row| Row {
+                id: row.get(0),
+                prompt: row.get(1),
+                status: Status::parse(row.get(2)).unwrap(),
+                quoted: row.get(3),
+                charged: row.get::<_, Option<i64>>(4).unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// Lets nobody write to an account's chain until what it answers is dropped.
+    pub async fn stop_writers(&self, account: Uuid) -> StoppedWriters {
+        let client = self.client().await;
+        client.batch_execute("BEGIN").await.unwrap();
+        client
+            .execute("SELECT ledger_lock(ARRAY[$1::uuid])", &[&account])
+            .await
+            .unwrap();
+        StoppedWriters(client)
+    }
+
+    /// Ends the sessions of a node in the database.
+    pub async fn terminate(&self, node: &Node) {
+        let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
+        self.client()
+            .await
+            .query(statement, &[&node.role])
+            .await
+            .unwrap();
+    }
+
+    /// Waits until nothing that a killed node asked for is under way any more.
+    pub async fn is_over(&self, node: &Node) {
+        let statement = "SELECT FROM pg_stat_activity WHERE usename = $1";
+        let client = self.client().await;
+        while !client
+            .query(statement, &[&node.role])
+            .await
+            .unwrap()
+            .is_empty()
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// See [`World::stop_writers`].
+pub struct StoppedWriters(Client);
+
+impl StoppedWriters {
+    pub async fn go_on(self) {
+        self.0.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
+/// The models of other tests, all with two routes: attempts are bounded by route, and crashes spend some.
+fn models() -> String {
+    ["tiny-free", "tiny-clip"]
+        .iter()
+        .fold(MODELS.to_owned(), |models, model| {
+            let route = |provider| {
+                format!(r#"{{ provider = "{provider}", model = "{provider}/{model}" }}"#)
+            };
+            models.replace(&route("fal"), &[route("fal"), route("kie")].join(", "))
+        })
+}
+
+/// Gives credits.
+pub async fn grant(
+    ledger: &Ledger,
+    account: Uuid,
+    credits: i64,
+    note: &str,
+) -> Result<Balance, LedgerError> {
+    ledger.grant(account, credits, note).await
+}
+
+async fn start(parts: Parts, settings: Settings) -> Arc<Generation> {
+    Arc::new(Generation::start(parts, settings).await.unwrap())
+}
+
+fn settings(kind: Kind) -> Settings {
+    let normal = Settings {
+        lease: LEASE,
+        ..fixture::settings()
+    };
+    match kind {
+        Kind::Normal => normal,
+        Kind::Idle => Settings {
+            running_tasks_max: 0,
+            // It neither loses tasks nor takes any over, which would have to wait for ever.
+            lease: Duration::from_secs(24 * 60 * 60),
+            ..normal
+        },
+        Kind::Hasty => Settings {
+            lifetime_min: HASTE,
+            lifetime_max: HASTE,
+            ..normal
+        },
+    }
+}
+
+pub struct Node {
+    pub kind: Kind,
+    pub generation: Arc<Generation>,
+    pub ledger: Ledger,
+    handle: Handle,
+    /// Of one that can be killed.
+    own: Mutex<Option<Runtime>>,
+    role: String,
+}
+
+impl Node {
+    /// Has the node do something; the handle fails when the node is killed meanwhile.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.handle.spawn(work)
+    }
+
+    /// Ends it as a process ends.
+    pub fn kill(&self) {
+        if let Some(runtime) = self.own.lock().unwrap().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
