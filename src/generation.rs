@@ -1,17 +1,16 @@
 //! Generations: from a request to stored files, and from a price to a charge.
 //!
 //! ```text
-//! submit ─▶ fit, price, route ─▶ submit_tasks ─▶ run ─▶ finish_tasks
-//!                                hold and row,    ▲     end and money,
-//!                                one commit       │     one commit
+//! submit ─▶ fit, price, route ─▶ hold and row, ─▶ run ─▶ end and money,
+//!                                one commit       ▲      one commit
 //!         a node dies ─▶ its lease ends ─▶ another takes over
 //! ```
 //!
 //! - A task is a row from the moment its credits are held. This process keeps what is newest about
 //!   its own open tasks in memory ([`board`]); the row decides.
-//! - Its money moves in two SQL functions alone, each in one statement with the row: held when the
-//!   row appears, settled when it ends. A row ends once, so money moves once, whoever else tries:
-//!   overlapping polls, a sweep at the deadline, a node that was thought dead.
+//! - Its money moves in one place alone ([`changes`]), each time in one transaction with the row: held
+//!   when the row appears, settled when it ends. A row ends once, so money moves once, whoever else
+//!   tries: overlapping polls, a sweep at the deadline, a node that was thought dead.
 //! - Every open task has a node, whose lease says whether it lives, and a deadline, which any node
 //!   enforces.
 //! - Reading never writes.
@@ -34,7 +33,9 @@ use crate::store::{Store, StoreError};
 
 mod batcher;
 mod board;
+mod changes;
 mod errors;
+mod key;
 mod prepare;
 mod quote;
 mod records;
@@ -56,10 +57,10 @@ pub use status::{Event, Status};
 pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
 pub use verify::verify;
 
-use batcher::Batcher;
 use board::Board;
+use changes::{Changes, Ending};
 use quote::Quotes;
-use records::{Ending, Endings, Records, Submissions};
+use records::Records;
 use worker::{Assignment, Worker};
 
 /// The most tasks in one page.
@@ -93,10 +94,8 @@ struct Core {
     /// This process among all that serve the same database.
     node: Uuid,
     records: Records,
-    /// Submissions go to the database through here.
-    submissions: Batcher<Submissions>,
-    /// And so do endings.
-    endings: Batcher<Endings>,
+    /// Whatever happens to a task goes to the database through here.
+    changes: Changes,
     ledger: Ledger,
     catalog: Arc<Catalog>,
     providers: Providers,
@@ -129,17 +128,10 @@ impl Generation {
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
         let (queue, assignments) = mpsc::unbounded_channel();
         let node = Uuid::now_v7();
-        let records = Records::new(parts.store);
         let core = Arc::new(Core {
             node,
-            submissions: Batcher::start(Submissions {
-                records: records.clone(),
-                node,
-            }),
-            endings: Batcher::start(Endings {
-                records: records.clone(),
-            }),
-            records,
+            changes: Changes::start(parts.store.clone(), node, settings.key_lifetime),
+            records: Records::new(parts.store),
             ledger: parts.ledger,
             catalog: parts.catalog,
             providers: parts.providers,
@@ -256,8 +248,8 @@ impl Generation {
             return Ok(task);
         };
         // With the request written down, nobody can begin it any more.
-        let job = (account_id, id, Ending::empty(status));
-        self.core.endings.ask(account_id, job).await?;
+        let ending = Ending::empty(status);
+        self.core.changes.finish(account_id, id, ending).await?;
         let ended = self.core.stored(account_id, test, id).await?;
         if let Some(live) = live {
             live.change(|task| task.clone_from(&ended));

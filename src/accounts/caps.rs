@@ -5,9 +5,9 @@
 /// The most credits that one key may spend. What is `None` is not capped; a cap of 0 lets it spend nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpendingCaps {
-    /// In any hour.
+    /// In an hour of the clock.
     pub per_hour: Option<i64>,
-    /// In any day.
+    /// On a day, by UTC.
     pub per_day: Option<i64>,
     /// In the life of the key.
     pub total: Option<i64>,

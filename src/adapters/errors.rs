@@ -2,7 +2,7 @@
 //! are written for callers, and their sources, which are not, are logged here and go no further.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::accounts::AccountsError;
 use crate::assets::AssetError;
@@ -192,8 +192,26 @@ impl From<SubmitError> for ApiError {
                     .with("needed", Detail::Number(needed))
                     .with("available", Detail::Number(available))
             }
-            SubmitError::TooManyTasks { limit } => said(Reason::TooManyTasks, &error)
+            SubmitError::SpendingCapReached {
+                needed,
+                cap,
+                window,
+                spent,
+                resets_at,
+            } => {
+                let told = said(Reason::SpendingCapReached, &error)
+                    .with("needed", Detail::Number(needed))
+                    .with("cap", Detail::Number(cap))
+                    .with("window", Detail::Text(window.to_owned()))
+                    .with("spent", Detail::Number(spent));
+                match resets_at.and_then(|end| end.duration_since(SystemTime::now()).ok()) {
+                    Some(wait) => told.retry_after(wait),
+                    None => told,
+                }
+            }
+            SubmitError::TooManyTasks { limit, queued } => said(Reason::TooManyTasks, &error)
                 .with("limit", Detail::Number(limit.into()))
+                .with("queued", Detail::Number(queued.into()))
                 .retry_after(TASKS_PAUSE),
             SubmitError::Busy => said(Reason::Busy, &error).retry_after(BUSY_PAUSE),
         }

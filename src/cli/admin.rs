@@ -12,7 +12,7 @@ use super::Failure;
 use super::database::Database;
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::generation;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Totals};
 use crate::settings::Settings;
 
 /// From 1970 to the first year that times in messages cannot say.
@@ -214,9 +214,19 @@ pub async fn books(command: Books, settings: &Settings) -> Result<ExitCode, Fail
 
 async fn verify(database: &Database) -> Result<ExitCode, Failure> {
     let found = generation::verify(&database.store).await?;
+    let Totals {
+        granted,
+        available,
+        held,
+        charged,
+        expired,
+    } = found.totals;
     println!("{} accounts, {} movements", found.accounts, found.entries);
-    let differences = found.differences;
-    for difference in &differences {
+    println!(
+        "{granted} granted = {available} available + {held} held + {charged} charged + {expired} expired"
+    );
+    let differences = &found.differences;
+    for difference in differences {
         let task = difference
             .task_id
             .map_or_else(|| "-".to_owned(), |id| id.to_string());
@@ -225,7 +235,10 @@ async fn verify(database: &Database) -> Result<ExitCode, Failure> {
             difference.account_id, difference.found
         );
     }
-    if differences.is_empty() {
+    if !found.totals.balance() {
+        println!("These do not balance.");
+    }
+    if found.is_sound() {
         println!("The books are right.");
         return Ok(ExitCode::SUCCESS);
     }

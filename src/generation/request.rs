@@ -125,8 +125,8 @@ impl Request {
 
     /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands
     /// for. A quote is not part of it: it is how the caller pays, not what for.
-    pub(super) fn hash(&self, slug: &str) -> Vec<u8> {
-        self.digest(slug, self.expects, self.scene).to_vec()
+    pub(super) fn hash(&self, slug: &str) -> [u8; 32] {
+        self.digest(slug, self.expects, self.scene)
     }
 
     /// The same without what the caller expects of the model, which changes nothing of what runs:
@@ -177,7 +177,8 @@ impl Request {
     }
 }
 
-/// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures.
+/// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures. What is
+/// usual is left out: rows are many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Work {
     pub prompt: String,
@@ -185,16 +186,44 @@ pub(super) struct Work {
     pub aspect_ratio: String,
     pub width: u32,
     pub height: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u32>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u32,
+    #[serde(default, skip_serializing_if = "is_false")]
     pub audio: bool,
+    #[serde(default = "from_text", skip_serializing_if = "is_from_text")]
     pub operation: Operation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
     /// The paths of the reference pictures among the assets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
     /// The upstream that the caller asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Vec<Adjustment>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+fn from_text() -> Operation {
+    Operation::Text
+}
+
+fn is_from_text(operation: &Operation) -> bool {
+    *operation == Operation::Text
 }
 
 impl Work {

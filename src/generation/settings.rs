@@ -28,6 +28,9 @@ pub struct Settings {
     pub poll_wait_min: Duration,
     /// … up to this. Failed attempts back off likewise.
     pub poll_wait_max: Duration,
+    /// How long an idempotency key is remembered. Longer than a week would need the index of keys to
+    /// be looked at in more places.
+    pub key_lifetime: Duration,
     /// How often progress is written down, and read by those who watch a task of another node.
     pub progress_interval: Duration,
 }
@@ -44,6 +47,7 @@ impl Default for Settings {
             lifetime_max: Duration::from_secs(2 * 60 * 60),
             poll_wait_min: Duration::from_millis(250),
             poll_wait_max: Duration::from_secs(10),
+            key_lifetime: Duration::from_secs(24 * 60 * 60),
             progress_interval: Duration::from_secs(2),
         }
     }

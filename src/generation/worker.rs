@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures_util::future::try_join_all;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,7 +23,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Core;
 use super::board::Live;
-use super::records::{Claimed, Ending};
+use super::changes::Ending;
+use super::records::Claimed;
 use super::request::Work;
 use super::status::Status;
 use crate::providers::{Failure, FailureReason};
@@ -259,15 +261,9 @@ impl Core {
                 failure: Some(too_late()),
                 ..Ending::empty(Status::Failed)
             };
-            let batch: Vec<_> = overdue
-                .into_iter()
-                .map(|(account_id, id)| (account_id, id, ending.clone()))
-                .collect();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            self.records.finish(&batch).await?;
-            if batch.len() < BATCH {
+            let end = |(account_id, id)| self.changes.finish(account_id, id, ending.clone());
+            let ended = try_join_all(overdue.into_iter().map(end)).await?;
+            if ended.len() < BATCH {
                 return Ok(());
             }
         }
