@@ -83,7 +83,7 @@ async fn entries_of(
 
 /// Kind, amount and balances of an account's entries, oldest first.
 async fn chain(ledger: &Ledger, account: Uuid) -> Vec<(Kind, i64, i64, i64)> {
-    let mut entries = entries_of(&ledger, account, None, 100).await;
+    let mut entries = entries_of(ledger, account, None, 100).await;
     entries.reverse();
     entries
         .iter()

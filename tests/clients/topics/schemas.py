@@ -1,6 +1,8 @@
 """The documents that describe the API: valid by themselves, and true of what the server really answers."""
 
 import copy
+import csv
+import io
 import json
 import time
 
@@ -164,8 +166,16 @@ def openapi(report: Report, http: Http) -> None:
     with report.check("every operation that is described was called"):
         told = {(verb, path) for path, verbs in document["paths"].items() for verb in verbs}
         called = {(verb, path) for verb, path, *_ in calls}
-        # The events of a task are a stream, not JSON: looked at below.
-        expect(sorted(told - called), [("get", "/api/v1/tasks/{taskId}/events")], "operations not called")
+        # The statement as a file and the events of a task are not JSON: looked at below.
+        others = [("get", "/api/v1/credits/transactions.csv"), ("get", "/api/v1/tasks/{taskId}/events")]
+        expect(sorted(told - called), others, "operations not called")
+    with report.check("the statement as a file says what the statement says, under the type that is described"):
+        answer = http.get("/api/v1/credits/transactions.csv")
+        types = document["paths"]["/api/v1/credits/transactions.csv"]["get"]["responses"]["200"]["content"]
+        expect((answer.status, answer.headers["content-type"].split(";")[0]), (200, *types), "status and type")
+        rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
+        told = [(str(entry["sequence"]), entry["kind"], str(entry["amount"]), entry["taskId"]) for entry in http.transactions()]
+        expect([(row["sequence"], row["kind"], row["amount"], row["task_id"]) for row in rows], told, "rows")
     with report.check("the events of a task are its states in their envelopes, until it has ended"):
         task_id = http.data("POST", "/api/v1/generate/image", {**image, "prompt": "[sandbox:delay=2s] a fox"})["taskId"]
         answer = http.get(f"/api/v1/tasks/{task_id}/events")

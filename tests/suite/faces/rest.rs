@@ -19,7 +19,7 @@ async fn answers_come_in_the_envelope() {
         .rest(key, "GET", "/api/v1/credits", &Value::Null)
         .await;
     let expected = json!({"code": 0, "message": "ok", "data": {
-        "account": "dev", "plan": "pro", "available": 1000, "held": 0,
+        "account": "dev", "plan": "pro", "available": 1000, "held": 0, "expiring": [],
     }});
     assert_eq!((answer.status, &answer.envelope), (200, &expected));
     assert_eq!(answer.header("content-type"), "application/json");
