@@ -16,7 +16,7 @@ use super::database::Database;
 use super::{Failure, monthly};
 use crate::accounts::{Accounts, FirstKeys, secrets};
 use crate::adapters::handlers::Api;
-use crate::adapters::{self, Options, Parts, server};
+use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
 use crate::catalog::Catalog;
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
@@ -106,11 +106,11 @@ pub async fn start(
     let catalog = Arc::new(catalog(settings)?);
     let database = Database::own(settings).await?;
     match assemble(settings, &database, catalog, show).await {
-        Ok((router, generation)) => {
+        Ok((faces, generation)) => {
             let stop = CancellationToken::new();
-            let faces = tokio::spawn(server::serve(
+            let serving = tokio::spawn(server::serve(
                 listener,
-                router,
+                faces,
                 stop.clone().cancelled_owned(),
             ));
             let monthly = tokio::spawn(monthly::run(database.store.clone(), stop.clone()));
@@ -118,7 +118,7 @@ pub async fn start(
                 database,
                 generation,
                 stop,
-                faces,
+                faces: serving,
                 monthly,
             })
         }
@@ -135,7 +135,7 @@ async fn assemble(
     database: &Database,
     catalog: Arc<Catalog>,
     show: &(impl Fn(&FirstKeys) + Sync),
-) -> Result<(axum::Router, Arc<Generation>), Failure> {
+) -> Result<(Faces, Arc<Generation>), Failure> {
     let store = database.store.clone();
     let (accounts, ledger) = (Accounts::new(store.clone()), Ledger::new(store.clone()));
     if let Some(dev) = accounts.first_start(show).await? {
@@ -189,7 +189,7 @@ async fn assemble(
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),
     };
-    let router = adapters::router(
+    let faces = Faces::new(
         registry,
         Parts {
             gate,
@@ -198,7 +198,7 @@ async fn assemble(
             options,
         },
     )?;
-    Ok((router, generation))
+    Ok((faces, generation))
 }
 
 /// A secret that all replicas share.

@@ -769,10 +769,8 @@ impl History {
     async fn settle_up(&mut self) -> Judged {
         let account = self.caller.account_id();
         let ledger = Ledger::new(self.world.store().clone());
-        let mut entries = ledger
-            .entries(account, None, usize::MAX)
-            .await
-            .map_err(|error| error.to_string())?;
+        let page = ledger.entries(account, &EntryFilter::default(), None, usize::MAX);
+        let mut entries = page.await.map_err(|error| error.to_string())?.entries;
         entries.reverse();
         let granted: Vec<_> = entries
             .iter()
