@@ -79,10 +79,10 @@ pub struct CreateKey {
     /// For how long it works, such as 30d; forever when left out.
     #[arg(long, value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
-    /// The most credits it may spend in any hour.
+    /// The most credits it may spend in each hour (UTC).
     #[arg(long, value_name = "CREDITS")]
     cap_per_hour: Option<i64>,
-    /// The most credits it may spend in any day.
+    /// The most credits it may spend in each day (UTC).
     #[arg(long, value_name = "CREDITS")]
     cap_per_day: Option<i64>,
     /// The most credits it may ever spend.
