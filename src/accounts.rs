@@ -1,7 +1,8 @@
 //! Accounts, their plans and their keys: who may call, and within which limits.
 //!
-//! - [`Accounts`] is the service; its statements are in `accounts/sql`, its tables in the migration `V1__accounts`.
-//! - `key_text` makes and reads the text of a key, `scopes` says what a key may do: both pure.
+//! - [`Accounts`] is the service; its statements are in `accounts/sql`, its tables in the migrations `V1__accounts`
+//!   and `V5__plans_and_caps`.
+//! - `key_text` makes and reads the text of a key, `scopes` and `caps` say what a key may do and spend: all pure.
 //! - [`secrets`] keeps what all replicas must share but nobody outside may know.
 //!
 //! The tables' constraints are the last word on what may exist. What a person can get wrong is said here in a
@@ -15,16 +16,22 @@ use uuid::Uuid;
 
 use crate::store::{Store, StoreError};
 
+mod caps;
 mod first_start;
 mod key_text;
 mod keys;
+mod monthly;
+mod plans;
 mod records;
 mod scopes;
 pub mod secrets;
 
+pub use caps::SpendingCaps;
 pub use first_start::FirstKeys;
 pub use key_text::{KeyFault, KeyHash, Secret};
 pub use keys::{KEYS_LISTED_MAX, KEYS_MAX, NewKey};
+pub use monthly::MonthlyCredits;
+pub use plans::{MONTHLY_CREDITS_MAX, PLAN_NUMBER_MAX};
 pub use records::{Account, ApiKey, Plan};
 pub use scopes::{Scope, ScopeUnknown, Scopes};
 
@@ -57,6 +64,15 @@ pub enum AccountsError {
         /// The names that exist.
         known: Vec<String>,
     },
+    /// A name that no plan can have.
+    #[error("a plan's name is 1 to 64 of a-z, 0-9, dot, hyphen and underscore")]
+    PlanName,
+    /// A number that no plan can have.
+    #[error(
+        "a plan has calls per minute and concurrent tasks from 1 to {PLAN_NUMBER_MAX}, queued tasks from 0 to \
+         {PLAN_NUMBER_MAX} and monthly credits from 0 to {MONTHLY_CREDITS_MAX}"
+    )]
+    PlanNumbers,
     /// A name that no key can have.
     #[error("a key's name is 1 to 100 characters on one line")]
     KeyName,
@@ -69,6 +85,9 @@ pub enum AccountsError {
     /// An end that is past.
     #[error("a key's expiry must lie in the future")]
     KeyExpiry,
+    /// A cap below zero.
+    #[error("a key's spending caps are 0 credits or more")]
+    KeyCaps,
     /// The account has all the keys it may have.
     #[error("an account has at most {KEYS_MAX} keys; revoke one first")]
     KeysTooMany,
@@ -206,26 +225,6 @@ impl Accounts {
                 Err(self.plan_unknown(plan).await)
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Every plan, by name.
-    pub async fn plans(&self) -> Result<Vec<Plan>, AccountsError> {
-        let client = self.store.client().await?;
-        let statement = client
-            .prepare_cached(include_str!("accounts/sql/list_plans.sql"))
-            .await?;
-        let rows = client.query(&statement, &[]).await?;
-        Ok(rows.iter().map(Plan::from_row).collect())
-    }
-
-    async fn plan_unknown(&self, plan: &str) -> AccountsError {
-        match self.plans().await {
-            Ok(plans) => AccountsError::PlanUnknown {
-                plan: plan.to_owned(),
-                known: plans.into_iter().map(|plan| plan.name).collect(),
-            },
-            Err(error) => error,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! | module | commands |
 //! |---|---|
 //! | [`serve`] | `serve` |
-//! | [`admin`] | `accounts`, `keys`, `credits`, `ledger`: straight on the database, with or without a server running |
+//! | [`admin`], [`plans`], [`credits`] | `accounts`, `keys`, `ledger`, `plans`, `credits`: straight on the database, with or without a server running |
 //! | [`client`] | `models`, `generate`: callers of a running server |
 
 use std::collections::BTreeMap;
@@ -20,9 +20,13 @@ use crate::settings::{Settings, SettingsError, TABLE};
 
 mod admin;
 mod client;
+mod credits;
 mod database;
+mod monthly;
+mod plans;
 mod serve;
 
+pub use monthly::grant_monthly_credits;
 pub use serve::{Running, start};
 
 /// The environment of client commands; not settings of the server.
@@ -43,12 +47,14 @@ enum Command {
     /// Make, list and change accounts.
     #[command(subcommand)]
     Accounts(admin::Accounts),
+    /// List, make and change plans.
+    Plans(plans::Plans),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(admin::Keys),
     /// Give credits and see balances.
     #[command(subcommand)]
-    Credits(admin::Credits),
+    Credits(credits::Credits),
     /// Check the books.
     #[command(subcommand)]
     Ledger(admin::Books),
@@ -108,7 +114,8 @@ async fn run(command: Command, settings: Settings) -> Result<ExitCode, Failure> 
         Command::Serve => serve::run(settings).await,
         Command::Accounts(command) => admin::accounts(command, &settings).await,
         Command::Keys(command) => admin::keys(command, &settings).await,
-        Command::Credits(command) => admin::credits(command, &settings).await,
+        Command::Plans(command) => plans::plans(command, &settings).await,
+        Command::Credits(command) => credits::credits(command, &settings).await,
         Command::Ledger(command) => admin::books(command, &settings).await,
         Command::Models(command) => client::models(&command, &settings).await,
         Command::Generate(command) => client::generate(&command, &settings).await,

@@ -19,7 +19,7 @@ use governor::clock::{Clock, DefaultClock};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::accounts::{Account, Accounts, ApiKey, KeyHash, Plan, Scope};
+use crate::accounts::{Account, Accounts, ApiKey, KeyHash, Plan, Scope, SpendingCaps};
 use crate::spec::method::Budget;
 
 mod budgets;
@@ -174,6 +174,7 @@ impl<C: Clock + Clone> Gate<C> {
             key_id: Some(key.id),
             test: key.test,
             scopes: key.scopes,
+            caps: key.caps,
         })
     }
 
@@ -209,6 +210,7 @@ impl<C: Clock + Clone> Gate<C> {
             key_id: None,
             test: false,
             scopes: bearer.scopes,
+            caps: SpendingCaps::NONE,
         })
     }
 

@@ -1,17 +1,16 @@
 //! Generations: from a request to stored files, and from a price to a charge.
 //!
 //! ```text
-//! submit ─▶ fit, price, route ─▶ submit_tasks ─▶ run ─▶ finish_tasks
-//!                                hold and row,    ▲     end and money,
-//!                                one commit       │     one commit
+//! submit ─▶ fit, price, route ─▶ hold and row, ─▶ run ─▶ end and money,
+//!                                one commit       ▲      one commit
 //!         a node dies ─▶ its lease ends ─▶ another takes over
 //! ```
 //!
 //! - A task is a row from the moment its credits are held. This process keeps what is newest about
 //!   its own open tasks in memory ([`board`]); the row decides.
-//! - Its money moves in two SQL functions alone, each in one statement with the row: held when the
-//!   row appears, settled when it ends. A row ends once, so money moves once, whoever else tries:
-//!   overlapping polls, a sweep at the deadline, a node that was thought dead.
+//! - Its money moves in one place alone ([`changes`]), each time in one transaction with the row: held
+//!   when the row appears, settled when it ends. A row ends once, so money moves once, whoever else
+//!   tries: overlapping polls, a sweep at the deadline, a node that was thought dead.
 //! - Every open task has a node, whose lease says whether it lives, and a deadline, which any node
 //!   enforces.
 //! - Reading never writes.
@@ -19,13 +18,14 @@
 //! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::Stream;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::assets::Assets;
-use crate::catalog::{Catalog, Fitted, MediaType, Model};
+use crate::catalog::{Catalog, Model};
 use crate::gate::Caller;
 use crate::ledger::Ledger;
 use crate::providers::Providers;
@@ -33,9 +33,12 @@ use crate::store::{Store, StoreError};
 
 mod batcher;
 mod board;
+mod changes;
 mod errors;
+mod key;
 mod news;
 mod prepare;
+mod quote;
 mod records;
 mod request;
 mod routes;
@@ -48,17 +51,18 @@ mod watch;
 mod worker;
 
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
 pub use settings::Settings;
 pub use status::{Event, Status};
 pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
 pub use verify::verify;
 
-use batcher::Batcher;
 use board::Board;
+use changes::{Changes, Ending};
 use news::News;
-use prepare::prepare;
-use records::{Ending, Endings, Records, Submissions};
+use quote::Quotes;
+use records::Records;
 use worker::{Assignment, Doubt, Worker};
 
 /// The most tasks in one page.
@@ -76,6 +80,8 @@ pub struct Parts {
     pub providers: Providers,
     /// Where results and reference pictures are kept.
     pub assets: Assets,
+    /// Signs quotes; the same on every replica.
+    pub quote_secret: [u8; 32],
 }
 
 /// The use cases, and the worker behind them. Dropping it stops the work where it stands, as a
@@ -90,14 +96,13 @@ struct Core {
     /// This process among all that serve the same database.
     node: Uuid,
     records: Records,
-    /// Submissions go to the database through here.
-    submissions: Batcher<Submissions>,
-    /// And so do endings.
-    endings: Batcher<Endings>,
+    /// Whatever happens to a task goes to the database through here.
+    changes: Changes,
     ledger: Ledger,
     catalog: Arc<Catalog>,
     providers: Providers,
     assets: Assets,
+    quotes: Quotes,
     settings: Settings,
     board: Board,
     /// What is known of the other nodes, and how to talk to them.
@@ -114,21 +119,6 @@ struct Core {
     stragglers: Semaphore,
     /// To the worker. Unbounded, but each entry has one of the `places`.
     queue: mpsc::UnboundedSender<Assignment>,
-}
-
-/// What a generation would cost and how it would run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Quote {
-    /// The model's slug.
-    pub model: String,
-    /// What it makes.
-    pub media: MediaType,
-    /// The exact price for this account.
-    pub credits: i64,
-    /// The values that would run, and what was changed to get there.
-    pub fitted: Fitted,
-    /// The credits that the account could spend now.
-    pub available: i64,
 }
 
 /// A page of tasks.
@@ -149,21 +139,20 @@ impl Generation {
         let (queue, assignments) = mpsc::unbounded_channel();
         let node = Uuid::now_v7();
         let news = News::new(node);
-        let records = Records::new(parts.store, news.clone());
         let core = Arc::new(Core {
             node,
-            submissions: Batcher::start(Submissions {
-                records: records.clone(),
+            changes: Changes::start(
+                parts.store.clone(),
                 node,
-            }),
-            endings: Batcher::start(Endings {
-                records: records.clone(),
-            }),
-            records,
+                news.clone(),
+                settings.key_lifetime,
+            ),
+            records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
             providers: parts.providers,
             assets: parts.assets,
+            quotes: Quotes::new(&parts.quote_secret),
             board: Board::default(),
             news,
             doubt: Doubt::default(),
@@ -184,20 +173,13 @@ impl Generation {
         self.worker.stop().await;
     }
 
-    /// Tells what a request would cost and how it would run, without starting it.
+    /// Tells what a request would cost and how it would run, without starting it. A quote that the
+    /// request brings is not looked at.
     ///
     /// # Errors
     /// What [`Generation::submit`] would say of the request itself.
     pub async fn quote(&self, caller: &Caller, request: &Request) -> Result<Quote, SubmitError> {
-        let prepared = prepare(&self.core, caller, request)?;
-        let balance = self.core.ledger.balance(caller.account_id()).await?;
-        Ok(Quote {
-            model: prepared.model.slug.clone(),
-            media: prepared.model.media,
-            credits: prepared.credits,
-            fitted: prepared.fitted,
-            available: balance.available,
-        })
+        quote::quote(&self.core, caller, request, SystemTime::now()).await
     }
 
     /// Accepts a request: holds its price and answers with the task, which is durable by then. The
@@ -286,8 +268,8 @@ impl Generation {
             return Ok(task);
         };
         // With the request written down, nobody can begin it any more.
-        let job = (account_id, id, Ending::empty(status));
-        self.core.endings.ask(account_id, job).await?;
+        let ending = Ending::empty(status);
+        self.core.changes.finish(account_id, id, ending).await?;
         let ended = self.core.stored(account_id, test, id).await?;
         if let Some(live) = live {
             live.change(|task| task.clone_from(&ended));

@@ -2,14 +2,12 @@
 //!
 //! Each entry moves an amount between two ledger accounts (its [`Kind`] names both) and repeats the
 //! account's balances after it, so the last entry is the balance and nothing is ever updated. The
-//! shape, its lock order and the functions that write it are in
-//! `src/store/migrations/V2__ledger.sql`.
+//! shape and its lock order are in `src/store/migrations/V2__ledger.sql`.
 //!
-//! - Whoever submits or settles tasks does so in statements of its own, which call `ledger_lock`,
-//!   `ledger_hold` and `ledger_settle` in the transaction that writes the tasks: money and task
-//!   move together or not at all.
-//! - This room does the rest: grants, balances, histories, and the proof that the journal is sound
-//!   ([`Ledger::verify`]).
+//! - [`Chains`] is the one way to add entries. Whoever submits or settles tasks uses it in the
+//!   transaction that writes the tasks: money and task move together or not at all.
+//! - [`Ledger`] does the rest: grants, what expires of them, balances, histories, and the proof that
+//!   the journal is sound ([`Ledger::verify`]).
 //!
 //! **Bounds.** A page of a history has at most [`ENTRIES_MAX`] entries, a note
 //! [`NOTE_CHARACTERS_MAX`] characters; a verification reports at most [`DIFFERENCES_MAX`]
@@ -18,11 +16,18 @@
 use std::time::SystemTime;
 
 use deadpool_postgres::Transaction;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Client, Store, StoreError};
+
+mod chains;
+mod lots;
+
+pub use chains::{Chains, MovementError};
+pub use lots::Lot;
+
+use lots::Lots;
 
 /// Entries in one page of a history at most.
 pub const ENTRIES_MAX: usize = 1000;
@@ -30,10 +35,11 @@ pub const ENTRIES_MAX: usize = 1000;
 pub const NOTE_CHARACTERS_MAX: usize = 500;
 /// Differences of each sort that a verification lists at most.
 pub const DIFFERENCES_MAX: i64 = 100;
+/// Accounts whose expired credits are looked for in one statement.
+const DUE_MAX: i64 = 100;
 
 const BALANCE: &str = include_str!("ledger/sql/balance.sql");
-const GRANT: &str = include_str!("ledger/sql/grant.sql");
-const OPEN: &str = include_str!("ledger/sql/open.sql");
+const DUE: &str = include_str!("ledger/sql/due.sql");
 const ENTRIES: &str = include_str!("ledger/sql/entries.sql");
 const VERIFY_COUNTS: &str = include_str!("ledger/sql/verify_counts.sql");
 const VERIFY_CHAINS: &str = include_str!("ledger/sql/verify_chains.sql");
@@ -48,12 +54,12 @@ pub enum LedgerError {
     /// The note is longer than [`NOTE_CHARACTERS_MAX`].
     #[error("a note has at most {NOTE_CHARACTERS_MAX} characters")]
     NoteTooLong,
-    /// With the grant, what is available and what is held would come to 2⁶³ or more. Nothing was granted.
-    #[error(
-        "the account's credits would exceed {}, the most an account can have",
-        i64::MAX
-    )]
-    BalanceTooLarge,
+    /// The credits would have expired before they were granted.
+    #[error("credits expire in the future or never")]
+    GrantExpired,
+    /// The movement cannot be; nothing was moved.
+    #[error(transparent)]
+    Movement(#[from] MovementError),
     /// The journal could not be read or written.
     #[error(transparent)]
     Store(StoreError),
@@ -74,7 +80,7 @@ pub struct Balance {
     pub held: i64,
 }
 
-/// The four ledger accounts between which credits move.
+/// The five ledger accounts between which credits move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedgerAccount {
     /// Where credits come from.
@@ -85,6 +91,8 @@ pub enum LedgerAccount {
     Held,
     /// What tasks have cost.
     Revenue,
+    /// Credits that were not spent in time.
+    Expired,
 }
 
 impl LedgerAccount {
@@ -95,6 +103,7 @@ impl LedgerAccount {
             Self::Available => "available",
             Self::Held => "held",
             Self::Revenue => "revenue",
+            Self::Expired => "expired",
         }
     }
 }
@@ -110,10 +119,18 @@ pub enum Kind {
     Capture,
     /// A task did not need what it held.
     Release,
+    /// Credits were not spent in time.
+    Expire,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Grant, Self::Hold, Self::Capture, Self::Release];
+    const ALL: [Self; 5] = [
+        Self::Grant,
+        Self::Hold,
+        Self::Capture,
+        Self::Release,
+        Self::Expire,
+    ];
 
     /// Its name in the journal and in answers.
     pub fn name(self) -> &'static str {
@@ -122,6 +139,7 @@ impl Kind {
             Self::Hold => "HOLD",
             Self::Capture => "CAPTURE",
             Self::Release => "RELEASE",
+            Self::Expire => "EXPIRE",
         }
     }
 
@@ -129,7 +147,7 @@ impl Kind {
     pub fn debit(self) -> LedgerAccount {
         match self {
             Self::Grant => LedgerAccount::Grants,
-            Self::Hold => LedgerAccount::Available,
+            Self::Hold | Self::Expire => LedgerAccount::Available,
             Self::Capture | Self::Release => LedgerAccount::Held,
         }
     }
@@ -140,6 +158,7 @@ impl Kind {
             Self::Grant | Self::Release => LedgerAccount::Available,
             Self::Hold => LedgerAccount::Held,
             Self::Capture => LedgerAccount::Revenue,
+            Self::Expire => LedgerAccount::Expired,
         }
     }
 }
@@ -157,9 +176,9 @@ pub struct Entry {
     pub available: i64,
     /// Credits set aside after it; never negative.
     pub held: i64,
-    /// The task it is for; grants have none.
+    /// The task it is for; grants and expiries have none.
     pub task_id: Option<Uuid>,
-    /// Why credits were granted; often empty.
+    /// Why credits were granted or taken; often empty.
     pub note: String,
     /// When it was written, by the database's clock.
     pub at: SystemTime,
@@ -183,7 +202,7 @@ impl Entry {
             kind: Kind::ALL
                 .into_iter()
                 .find(|known| known.name() == kind)
-                .expect("the enum has these four labels"),
+                .expect("the enum has these labels"),
             amount: row.get("amount"),
             available: row.get("available"),
             held: row.get("held"),
@@ -201,8 +220,55 @@ pub struct Verification {
     pub accounts: i64,
     /// Entries walked.
     pub entries: i64,
+    /// What every ledger account comes to.
+    pub totals: Totals,
     /// What is wrong; empty when the journal is sound.
     pub differences: Vec<Difference>,
+}
+
+impl Verification {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.differences.is_empty() && self.totals.balance()
+    }
+}
+
+/// What every ledger account comes to, over all accounts, in credits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Ever granted.
+    pub granted: i128,
+    /// Free to be spent now.
+    pub available: i128,
+    /// Set aside for tasks now.
+    pub held: i128,
+    /// What tasks have cost.
+    pub charged: i128,
+    /// Not spent in time.
+    pub expired: i128,
+}
+
+impl Totals {
+    /// Whether what was granted is what is left and what went, to the credit.
+    #[must_use]
+    pub fn balance(&self) -> bool {
+        self.granted == self.available + self.held + self.charged + self.expired
+    }
+
+    fn from_row(row: &Row) -> Self {
+        let sum = |column: usize| {
+            let text: &str = row.get(column);
+            text.parse().expect("a sum of whole numbers is one")
+        };
+        Self {
+            granted: sum(2),
+            available: sum(3),
+            held: sum(4),
+            charged: sum(5),
+            expired: sum(6),
+        }
+    }
 }
 
 /// Something in the journal that cannot be.
@@ -239,13 +305,35 @@ impl Ledger {
         Self { store }
     }
 
-    /// Gives `credits` to `account`, which need not have any entry yet. Returns its balance with
-    /// them.
+    /// Gives `credits` to `account`, which need not have any entry yet, until `expires_at` or for good.
+    /// Returns its balance with them.
+    ///
+    /// # Errors
+    /// Nothing was granted then.
     pub async fn grant(
         &self,
         account: Uuid,
         credits: i64,
         note: &str,
+        expires_at: Option<SystemTime>,
+    ) -> Result<Balance, LedgerError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let balance = Self::grant_within(&transaction, account, credits, note, expires_at).await?;
+        transaction.commit().await?;
+        Ok(balance)
+    }
+
+    /// The same within a transaction of the caller's that holds no lock yet.
+    ///
+    /// # Errors
+    /// As for [`Ledger::grant`].
+    pub async fn grant_within(
+        transaction: &Transaction<'_>,
+        account: Uuid,
+        credits: i64,
+        note: &str,
+        expires_at: Option<SystemTime>,
     ) -> Result<Balance, LedgerError> {
         if credits < 1 {
             return Err(LedgerError::GrantNotPositive);
@@ -253,30 +341,87 @@ impl Ledger {
         if note.chars().count() > NOTE_CHARACTERS_MAX {
             return Err(LedgerError::NoteTooLong);
         }
-        let client = self.store.client().await?;
-        let statement = client.prepare_cached(GRANT).await?;
-        let row = client
-            .query_one(&statement, &[&account, &credits, &note])
-            .await
-            .map_err(|error| match error.code() {
-                Some(&SqlState::NUMERIC_VALUE_OUT_OF_RANGE) => LedgerError::BalanceTooLarge,
-                _ => error.into(),
-            })?;
-        Ok(Balance {
-            available: row.get(0),
-            held: row.get(1),
-        })
+        let mut chains = Chains::lock(transaction, &[account]).await?;
+        if expires_at.is_some_and(|end| end <= chains.at()) {
+            return Err(LedgerError::GrantExpired);
+        }
+        let before = chains.balance(account)?;
+        chains.grant(account, credits, note)?;
+        let mut lots = Lots::read(transaction, account, before.available).await?;
+        lots.add(credits, expires_at);
+        if !lots.expiring.is_empty() {
+            lots.write(transaction, account).await?;
+        }
+        chains.append(transaction).await?;
+        Ok(chains.balance(account)?)
     }
 
-    /// Gives `credits` to `account` as the first entry of its chain; an account that has entries keeps what it has. However often it
-    /// is called, and by however many replicas, the credits are given once.
+    /// Gives `credits` to `account` as the first entry of its chain; an account that has entries keeps
+    /// what it has. However often it is called, and by however many replicas, the credits are given
+    /// once.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
     pub async fn open(&self, account: Uuid, credits: i64, note: &str) -> Result<(), LedgerError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let mut chains = Chains::lock(&transaction, &[account]).await?;
+        if chains.is_empty(account)? {
+            chains.grant(account, credits, note)?;
+            chains.append(&transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Takes credits whose time is over, of all accounts that have any; answers how many credits. May
+    /// be called at any time and by any number of replicas.
+    ///
+    /// # Errors
+    /// When the store cannot be reached; what was taken until then is taken.
+    pub async fn expire_due(&self) -> Result<i64, LedgerError> {
+        let mut taken = 0;
+        loop {
+            let mut client = self.store.client().await?;
+            let due = client.prepare_cached(DUE).await?;
+            let accounts = client.query(&due, &[&DUE_MAX]).await?;
+            for row in &accounts {
+                taken += Self::expire_of(&mut client, row.try_get(0)?).await?;
+            }
+            if (accounts.len() as i64) < DUE_MAX {
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn expire_of(client: &mut Client, account: Uuid) -> Result<i64, LedgerError> {
+        let transaction = client.transaction().await?;
+        let mut chains = Chains::lock(&transaction, &[account]).await?;
+        let available = chains.balance(account)?.available;
+        let mut lots = Lots::read(&transaction, account, available).await?;
+        let mut taken = 0;
+        for lot in lots.take_over(chains.at()) {
+            // Spent in time: nothing to say.
+            if lot.remaining > 0 {
+                chains.expire(account, lot.remaining, "not spent in time")?;
+                taken += lot.remaining;
+            }
+        }
+        lots.write(&transaction, account).await?;
+        chains.append(&transaction).await?;
+        transaction.commit().await?;
+        Ok(taken)
+    }
+
+    /// The credits of `account` that expire, soonest first, without lots that are spent.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn lots(&self, account: Uuid) -> Result<Vec<Lot>, LedgerError> {
+        let available = self.balance(account).await?.available;
         let client = self.store.client().await?;
-        let statement = client.prepare_cached(OPEN).await?;
-        client
-            .execute(&statement, &[&account, &credits, &note])
-            .await?;
-        Ok(())
+        let mut lots = Lots::read(&client, account, available).await?.expiring;
+        lots.retain(|lot| lot.remaining > 0);
+        Ok(lots)
     }
 
     /// What `account` has; nothing if it has no entry.
@@ -335,6 +480,7 @@ impl Ledger {
         Ok(Verification {
             accounts: counts.get(0),
             entries: counts.get(1),
+            totals: Totals::from_row(&counts),
             differences,
         })
     }

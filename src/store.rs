@@ -33,9 +33,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 mod listen;
 mod migrate;
+mod pipeline;
 mod private_cluster;
 
 pub use listen::{Heard, Listener};
+pub use pipeline::Pipeline;
 pub use private_cluster::{ClusterError, ClusterOptions, Opened, PrivateCluster, SharedCluster};
 
 /// A pooled connection. Statements that run often belong in its `prepare_cached`: they are parsed
@@ -90,6 +92,9 @@ pub enum StoreError {
     /// Any other error of a statement, such as a broken constraint (see [`StoreError::constraint`]).
     #[error("the database could not carry out the operation")]
     Database(#[source] tokio_postgres::Error),
+    /// What is stored contradicts itself or what is to be written.
+    #[error("the database could not carry out the operation")]
+    Inconsistent(#[source] Box<dyn Error + Send + Sync>),
     /// A migration failed, or one that was applied is not among those of this build or differs from it.
     #[error("the database schema could not be brought up to date")]
     Migration(#[source] Box<refinery::Error>),

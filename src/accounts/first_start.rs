@@ -8,7 +8,7 @@
 use uuid::Uuid;
 
 use super::keys::insert_key;
-use super::{Account, Accounts, AccountsError, NewKey, Scope, Scopes, Secret};
+use super::{Account, Accounts, AccountsError, NewKey, Scope, Scopes, Secret, SpendingCaps};
 
 const NAME: &str = "dev";
 const PLAN: &str = "pro";
@@ -74,5 +74,6 @@ fn first_key(test: bool) -> NewKey {
         test,
         scopes: Scopes::DEFAULT.with(Scope::Keys),
         expires_at: None,
+        caps: SpendingCaps::NONE,
     }
 }

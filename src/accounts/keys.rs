@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use deadpool_postgres::GenericClient;
 use uuid::Uuid;
 
+use super::caps::SpendingCaps;
 use super::key_text::{KeyHash, Secret};
 use super::records::{Account, ApiKey, Plan};
 use super::scopes::{Scope, Scopes};
@@ -29,6 +30,8 @@ pub struct NewKey {
     pub scopes: Scopes,
     /// When it stops working, in the future; none: never.
     pub expires_at: Option<SystemTime>,
+    /// What it may spend at most.
+    pub caps: SpendingCaps,
 }
 
 impl NewKey {
@@ -42,6 +45,9 @@ impl NewKey {
         }
         if self.test && self.scopes.contains(Scope::Admin) {
             return Err(AccountsError::KeyTestAdmin);
+        }
+        if !self.caps.are_possible() {
+            return Err(AccountsError::KeyCaps);
         }
         Ok(())
     }
@@ -67,6 +73,19 @@ impl Accounts {
         let limit = i64::from(KEYS_LISTED_MAX);
         let rows = client.query(&statement, &[&account_id, &limit]).await?;
         Ok(rows.iter().map(ApiKey::from_row).collect())
+    }
+
+    /// What is known of one of the account's keys, revoked and expired ones included.
+    pub async fn key(&self, account_id: Uuid, key_id: Uuid) -> Result<ApiKey, AccountsError> {
+        let client = self.store.client().await?;
+        let statement = client
+            .prepare_cached(include_str!("sql/key_by_id.sql"))
+            .await?;
+        let row = client
+            .query_opt(&statement, &[&account_id, &key_id])
+            .await?;
+        row.map(|row| ApiKey::from_row(&row))
+            .ok_or(AccountsError::KeyUnknown)
     }
 
     /// Makes a key useless, for good. Doing it again changes nothing.
@@ -133,6 +152,9 @@ pub(super) async fn insert_key(
                 &scopes,
                 &new.expires_at,
                 &i64::from(KEYS_MAX),
+                &new.caps.per_hour,
+                &new.caps.per_day,
+                &new.caps.total,
             ],
         )
         .await

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::caps::SpendingCaps;
 use super::scopes::Scopes;
 
 /// What an account on a plan may do. Plans are data; the server starts with `free`, `pro` and `unlimited`.
@@ -22,6 +23,10 @@ pub struct Plan {
     pub reads_per_minute: NonZeroU32,
     /// Tasks that may run at once.
     pub concurrent_tasks: NonZeroU32,
+    /// Tasks that may wait beyond those; none wait at 0, they are refused.
+    pub queued_tasks: u32,
+    /// Credits given at the start of each month (UTC), which expire with its end.
+    pub monthly_credits: i64,
     /// True when models of the free tier cost nothing.
     pub free_tier_included: bool,
 }
@@ -54,6 +59,8 @@ pub struct ApiKey {
     pub test: bool,
     /// What it may do.
     pub scopes: Scopes,
+    /// What it may spend at most.
+    pub caps: SpendingCaps,
     /// When it was made, by the database's clock.
     pub created_at: SystemTime,
     /// When it stops working; none: never.
@@ -69,6 +76,8 @@ impl Plan {
             submits_per_minute: positive(row.get("submits_per_minute")),
             reads_per_minute: positive(row.get("reads_per_minute")),
             concurrent_tasks: positive(row.get("concurrent_tasks")),
+            queued_tasks: u32::try_from(row.get::<_, i32>("queued_tasks")).unwrap_or(0),
+            monthly_credits: row.get("monthly_credits"),
             free_tier_included: row.get("free_tier_included"),
         }
     }
@@ -96,6 +105,11 @@ impl ApiKey {
             prefix: row.get("prefix"),
             test: row.get("test"),
             scopes: scopes.iter().filter_map(|name| name.parse().ok()).collect(),
+            caps: SpendingCaps {
+                per_hour: row.get("cap_per_hour"),
+                per_day: row.get("cap_per_day"),
+                total: row.get("cap_total"),
+            },
             created_at: row.get("key_created_at"),
             expires_at: row.get("expires_at"),
             revoked_at: row.get("revoked_at"),

@@ -2,13 +2,13 @@
 //! are written for callers, and their sources, which are not, are logged here and go no further.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::accounts::AccountsError;
 use crate::assets::AssetError;
 use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
-use crate::generation::{SubmitError, TaskError};
+use crate::generation::{QuoteError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
@@ -67,6 +67,7 @@ impl From<Refusal> for ApiError {
             Refusal::InsufficientScope { needed } => said(Reason::InsufficientScope, &refusal)
                 .with("scope", Detail::Text(needed.to_string())),
             Refusal::LiveKeyNeeded => said(Reason::InsufficientScope, &refusal),
+            Refusal::CapsTooLoose { .. } => field("spendingCaps", &refusal),
             Refusal::RateLimited {
                 allowance,
                 retry_after,
@@ -101,6 +102,7 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Store(error) => error.into(),
+            LedgerError::GrantExpired => field("expiresAt", &error),
             error => field("credits", &error),
         }
     }
@@ -110,8 +112,11 @@ impl From<AccountsError> for ApiError {
     fn from(error: AccountsError) -> Self {
         match error {
             AccountsError::AccountName | AccountsError::KeyName => field("name", &error),
+            AccountsError::PlanName => field("plan.name", &error),
+            AccountsError::PlanNumbers => field("plan", &error),
             AccountsError::KeyScopes | AccountsError::KeyTestAdmin => field("scopes", &error),
             AccountsError::KeyExpiry => field("expiresAt", &error),
+            AccountsError::KeyCaps => field("spendingCaps", &error),
             AccountsError::KeysTooMany => field("name", &error),
             AccountsError::AccountExists { .. } => said(Reason::AccountExists, &error),
             AccountsError::AccountUnknown { .. } => said(Reason::AccountNotFound, &error),
@@ -171,6 +176,8 @@ impl From<SubmitError> for ApiError {
                 let settings = settings.iter().map(|name| (*name).to_owned()).collect();
                 said(Reason::ModelUnavailable, &error).with("settings", Detail::List(settings))
             }
+            SubmitError::Quote(QuoteError::Expired) => said(Reason::QuoteExpired, &error),
+            SubmitError::Quote(_) => said(Reason::QuoteInvalid, &error),
             SubmitError::ReferenceImage { number, error } => match error {
                 AssetError::Storage { .. } => error.into(),
                 error => field(
@@ -185,8 +192,26 @@ impl From<SubmitError> for ApiError {
                     .with("needed", Detail::Number(needed))
                     .with("available", Detail::Number(available))
             }
-            SubmitError::TooManyTasks { limit } => said(Reason::TooManyTasks, &error)
+            SubmitError::SpendingCapReached {
+                needed,
+                cap,
+                window,
+                spent,
+                resets_at,
+            } => {
+                let told = said(Reason::SpendingCapReached, &error)
+                    .with("needed", Detail::Number(needed))
+                    .with("cap", Detail::Number(cap))
+                    .with("window", Detail::Text(window.to_owned()))
+                    .with("spent", Detail::Number(spent));
+                match resets_at.and_then(|end| end.duration_since(SystemTime::now()).ok()) {
+                    Some(wait) => told.retry_after(wait),
+                    None => told,
+                }
+            }
+            SubmitError::TooManyTasks { limit, queued } => said(Reason::TooManyTasks, &error)
                 .with("limit", Detail::Number(limit.into()))
+                .with("queued", Detail::Number(queued.into()))
                 .retry_after(TASKS_PAUSE),
             SubmitError::Busy => said(Reason::Busy, &error).retry_after(BUSY_PAUSE),
         }

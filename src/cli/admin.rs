@@ -10,10 +10,13 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::database::Database;
-use crate::accounts::{self, NewKey, Scope, Scopes};
+use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::generation;
-use crate::ledger::{Balance, Ledger};
+use crate::ledger::{Ledger, Totals};
 use crate::settings::Settings;
+
+/// From 1970 to the first year that times in messages cannot say.
+const YEAR_10_000: Duration = Duration::from_secs(253_402_300_800);
 
 /// `piooy accounts …`
 #[derive(Subcommand)]
@@ -76,26 +79,15 @@ pub struct CreateKey {
     /// For how long it works, such as 30d; forever when left out.
     #[arg(long, value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
-}
-
-/// `piooy credits …`
-#[derive(Subcommand)]
-pub enum Credits {
-    /// Give an account credits.
-    Grant {
-        /// The account.
-        account: String,
-        /// How many.
-        credits: i64,
-        /// Why; kept in the statement.
-        #[arg(long, default_value = "")]
-        note: String,
-    },
-    /// Print what an account has.
-    Balance {
-        /// The account.
-        account: String,
-    },
+    /// The most credits it may spend in any hour.
+    #[arg(long, value_name = "CREDITS")]
+    cap_per_hour: Option<i64>,
+    /// The most credits it may spend in any day.
+    #[arg(long, value_name = "CREDITS")]
+    cap_per_day: Option<i64>,
+    /// The most credits it may ever spend.
+    #[arg(long, value_name = "CREDITS")]
+    cap_total: Option<i64>,
 }
 
 /// `piooy ledger …`
@@ -144,12 +136,17 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
                     .scopes
                     .iter()
                     .fold(Scopes::NONE, |scopes, scope| scopes.with(*scope));
-                let expires_at = create.expires_in.map(|life| SystemTime::now() + life);
+                let expires_at = create.expires_in.map(time_after).transpose()?;
                 let new = NewKey {
                     name: create.name,
                     test: create.test,
                     scopes,
                     expires_at,
+                    caps: SpendingCaps {
+                        per_hour: create.cap_per_hour,
+                        per_day: create.cap_per_day,
+                        total: create.cap_total,
+                    },
                 };
                 let (secret, _) = accounts.create_key(account.id, new).await?;
                 println!("{}", secret.expose());
@@ -179,35 +176,31 @@ fn key_line(key: &accounts::ApiKey) -> String {
         _ => "active",
     };
     format!(
-        "{}  {}…  {state}  {}  {}",
+        "{}  {}…  {state}  {}  {}  {}",
         key.id,
         key.prefix,
         scopes.join(","),
+        caps_text(key.caps),
         key.name
     )
 }
 
-/// Runs `piooy credits …`.
-pub async fn credits(command: Credits, settings: &Settings) -> Result<ExitCode, Failure> {
-    with_accounts(settings, async |accounts, ledger| {
-        let balance = match command {
-            Credits::Grant {
-                account,
-                credits,
-                note,
-            } => {
-                let account = accounts.by_name(&account).await?;
-                ledger.grant(account.id, credits, &note).await?
-            }
-            Credits::Balance { account } => {
-                ledger.balance(accounts.by_name(&account).await?.id).await?
-            }
-        };
-        let Balance { available, held } = balance;
-        println!("{available} available, {held} held");
-        Ok(ExitCode::SUCCESS)
-    })
-    .await
+/// `10/hour,500/total`, or `uncapped`.
+fn caps_text(caps: SpendingCaps) -> String {
+    let windows = [
+        (caps.per_hour, "hour"),
+        (caps.per_day, "day"),
+        (caps.total, "total"),
+    ];
+    let capped: Vec<String> = windows
+        .into_iter()
+        .filter_map(|(cap, window)| Some(format!("{}/{window}", cap?)))
+        .collect();
+    if capped.is_empty() {
+        "uncapped".to_owned()
+    } else {
+        capped.join(",")
+    }
 }
 
 /// Runs `piooy ledger …`.
@@ -221,9 +214,19 @@ pub async fn books(command: Books, settings: &Settings) -> Result<ExitCode, Fail
 
 async fn verify(database: &Database) -> Result<ExitCode, Failure> {
     let found = generation::verify(&database.store).await?;
+    let Totals {
+        granted,
+        available,
+        held,
+        charged,
+        expired,
+    } = found.totals;
     println!("{} accounts, {} movements", found.accounts, found.entries);
-    let differences = found.differences;
-    for difference in &differences {
+    println!(
+        "{granted} granted = {available} available + {held} held + {charged} charged + {expired} expired"
+    );
+    let differences = &found.differences;
+    for difference in differences {
         let task = difference
             .task_id
             .map_or_else(|| "-".to_owned(), |id| id.to_string());
@@ -232,7 +235,10 @@ async fn verify(database: &Database) -> Result<ExitCode, Failure> {
             difference.account_id, difference.found
         );
     }
-    if differences.is_empty() {
+    if !found.totals.balance() {
+        println!("These do not balance.");
+    }
+    if found.is_sound() {
         println!("The books are right.");
         return Ok(ExitCode::SUCCESS);
     }
@@ -240,8 +246,16 @@ async fn verify(database: &Database) -> Result<ExitCode, Failure> {
     Ok(ExitCode::FAILURE)
 }
 
+/// The point in time that much later than now.
+pub(super) fn time_after(life: Duration) -> Result<SystemTime, Failure> {
+    SystemTime::now()
+        .checked_add(life)
+        .filter(|time| *time < SystemTime::UNIX_EPOCH + YEAR_10_000)
+        .ok_or_else(|| "that is too long: times end with the year 9999".into())
+}
+
 /// Opens the database for one command and closes it whatever comes of it.
-async fn with_accounts(
+pub(super) async fn with_accounts(
     settings: &Settings,
     command: impl AsyncFnOnce(accounts::Accounts, Ledger) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {

@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
 use super::database::Database;
+use super::{Failure, monthly};
 use crate::accounts::{Accounts, FirstKeys, secrets};
 use crate::adapters::handlers::Api;
 use crate::adapters::{self, Options, Parts, server};
@@ -26,6 +26,7 @@ use crate::providers::{Providers, Sandbox};
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
 use crate::spec::method::Registry;
+use crate::store::Store;
 
 /// The credits of the account that a first start makes.
 const FIRST_CREDITS: i64 = 1_000;
@@ -36,12 +37,16 @@ const FIRST_NOTE: &str = "first start";
 /// The name of the secret that signs links to results.
 const LINK_SECRET: &str = "asset-links";
 
+/// The name of the secret that signs quotes.
+const QUOTE_SECRET: &str = "quotes";
+
 /// A server that runs.
 pub struct Running {
     database: Database,
     generation: Arc<Generation>,
     stop: CancellationToken,
     faces: tokio::task::JoinHandle<()>,
+    monthly: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
@@ -50,6 +55,9 @@ impl Running {
         self.stop.cancel();
         if self.faces.await.is_err() {
             tracing::error!("the faces ended in a panic");
+        }
+        if self.monthly.await.is_err() {
+            tracing::error!("granting monthly credits ended in a panic");
         }
         self.generation.stop().await;
         drop(self.generation);
@@ -105,11 +113,13 @@ pub async fn start(
                 router,
                 stop.clone().cancelled_owned(),
             ));
+            let monthly = tokio::spawn(monthly::run(database.store.clone(), stop.clone()));
             Ok(Running {
                 database,
                 generation,
                 stop,
                 faces,
+                monthly,
             })
         }
         Err(error) => {
@@ -131,13 +141,9 @@ async fn assemble(
     if let Some(dev) = accounts.first_start(show).await? {
         ledger.open(dev.id, FIRST_CREDITS, FIRST_NOTE).await?;
     }
-    let secret = secrets::get_or_create(&store, LINK_SECRET, 32).await?;
-    let secret = secret
-        .try_into()
-        .map_err(|_| "the secret that signs links has a wrong length")?;
     let assets = Assets::local(
         &settings.data_dir.join("assets"),
-        secret,
+        secret(&store, LINK_SECRET).await?,
         &settings.public_url,
     )
     .map_err(|error| {
@@ -153,6 +159,7 @@ async fn assemble(
         catalog: catalog.clone(),
         providers: Providers::new(Arc::new(Sandbox::default())),
         assets: assets.clone(),
+        quote_secret: secret(&store, QUOTE_SECRET).await?,
     };
     let bounds = generation::Settings {
         sandbox_for_live: match settings.sandbox_for_live {
@@ -192,6 +199,14 @@ async fn assemble(
         },
     )?;
     Ok((router, generation))
+}
+
+/// A secret that all replicas share.
+async fn secret(store: &Store, name: &str) -> Result<[u8; 32], Failure> {
+    let secret = secrets::get_or_create(store, name, 32).await?;
+    secret
+        .try_into()
+        .map_err(|_| format!("the secret {name} in the database has a wrong length").into())
 }
 
 fn catalog(settings: &Settings) -> Result<Catalog, Failure> {

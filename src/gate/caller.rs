@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Refusal;
-use crate::accounts::{Account, NewKey, Plan, Scopes};
+use crate::accounts::{Account, ApiKey, NewKey, Plan, Scopes, SpendingCaps};
 
 /// Who calls, as the gate found out. Only [`Gate::authenticate`](super::Gate::authenticate) makes one, so code
 /// that takes a `Caller` can't be reached by someone whose key was not checked. Cheap to clone.
@@ -16,6 +16,7 @@ pub struct Caller {
     pub(super) key_id: Option<Uuid>,
     pub(super) test: bool,
     pub(super) scopes: Scopes,
+    pub(super) caps: SpendingCaps,
 }
 
 impl Caller {
@@ -44,6 +45,11 @@ impl Caller {
         self.scopes
     }
 
+    /// What the key may spend at most; a token is not capped.
+    pub fn spending_caps(&self) -> SpendingCaps {
+        self.caps
+    }
+
     /// The plan of the account.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -60,7 +66,18 @@ impl Caller {
             .find(|scope| !self.scopes.contains(*scope))
         {
             Some(needed) => Err(Refusal::InsufficientScope { needed }),
+            None if !new.caps.are_within(self.caps) => {
+                Err(Refusal::CapsTooLoose { allowed: self.caps })
+            }
             None => Ok(()),
         }
+    }
+
+    /// Checks that `key`, one of the account's, is one that this caller could have made.
+    pub fn may_revoke(&self, key: &ApiKey) -> Result<(), Refusal> {
+        if self.test && !key.test {
+            return Err(Refusal::LiveKeyNeeded);
+        }
+        Ok(())
     }
 }

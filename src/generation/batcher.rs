@@ -98,8 +98,14 @@ async fn act<B: Batch>(batch: Arc<B>, mut queue: mpsc::Receiver<Entry<B>>) {
             .unzip();
         match run(&*batch, &jobs).await {
             Ok(results) => tell(answers, results.into_iter().map(Ok)),
-            Err(StoreError::Database(error)) if jobs.len() > 1 => {
-                tracing::warn!(%error, jobs = jobs.len(), "a batch was refused; its jobs are tried alone");
+            Err(error @ (StoreError::Database(_) | StoreError::Inconsistent(_)))
+                if jobs.len() > 1 =>
+            {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    jobs = jobs.len(),
+                    "a batch was refused; its jobs are tried alone"
+                );
                 for (job, answer) in jobs.iter().zip(answers) {
                     let alone = run(&*batch, std::slice::from_ref(job)).await;
                     tell([answer], [alone.and_then(only)]);

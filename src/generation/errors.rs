@@ -1,7 +1,10 @@
 //! Why a use case was refused. The texts are meant for callers and say what would be allowed.
 
+use std::time::SystemTime;
+
 use uuid::Uuid;
 
+use super::quote::QuoteError;
 use super::request::Scene;
 use crate::assets::AssetError;
 use crate::catalog::{LookupError, MediaType, NoPrice, Unfit};
@@ -68,6 +71,9 @@ pub enum SubmitError {
         /// Whether the caller could ask for the sandbox instead.
         sandbox: bool,
     },
+    /// The quote does not hold.
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
     /// A reference image cannot be used.
     #[error("reference image {number}: {error}")]
     ReferenceImage {
@@ -98,11 +104,27 @@ pub enum SubmitError {
         /// What the account could spend.
         available: i64,
     },
+    /// The API key has spent what it may.
+    #[error("{}", cap_reached(*needed, *cap, window, *spent))]
+    SpendingCapReached {
+        /// The price.
+        needed: i64,
+        /// How many credits the key may spend …
+        cap: i64,
+        /// … in an "hour", a "day" or in "total".
+        window: &'static str,
+        /// How many it has spent of them.
+        spent: i64,
+        /// When the hour or the day ends.
+        resets_at: Option<SystemTime>,
+    },
     /// As many tasks are open as the plan allows.
-    #[error("the plan allows {limit} tasks at a time; wait for one to end or cancel one")]
+    #[error("{}; wait for one to end or cancel one", allowed_tasks(*limit, *queued))]
     TooManyTasks {
-        /// How many that is.
+        /// How many may run at once.
         limit: u32,
+        /// How many more may wait for their turn.
+        queued: u32,
     },
     /// The server has as many open tasks as it can take.
     #[error("the server is busy; try again in a few seconds")]
@@ -117,6 +139,24 @@ pub enum SubmitError {
 
 /// The most characters of an idempotency key.
 pub const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
+
+fn cap_reached(needed: i64, cap: i64, window: &str, spent: i64) -> String {
+    let window = match window {
+        "total" => "in total".to_owned(),
+        window => format!("in an {window}").replace("an day", "a day"),
+    };
+    let left = cap.saturating_sub(spent).max(0);
+    format!(
+        "this costs {needed} credits; the API key may spend {cap} {window}, of which {left} are left"
+    )
+}
+
+fn allowed_tasks(limit: u32, queued: u32) -> String {
+    match queued {
+        0 => format!("the plan allows {limit} tasks at a time"),
+        _ => format!("the plan allows {limit} tasks at a time and {queued} waiting"),
+    }
+}
 
 fn scene_mismatch(scene: Scene) -> String {
     if scene.from_images() {

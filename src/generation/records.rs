@@ -1,21 +1,21 @@
-//! The only door to the task tables: one function a statement, rows in, values out. Nothing is
-//! decided here.
+//! The task tables, but for what happens to tasks, which [`changes`](super::changes) writes: one function
+//! a statement, rows in, values out. Nothing is decided here.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 use tokio_postgres::Row;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::batcher::Batch;
 use super::errors::TaskError;
 use super::news::{self, News};
 use super::request::Work;
 use super::status::Status;
 use super::task::{Adjustment, Credits, Output, Task};
 use crate::catalog::MediaType;
-use crate::providers::Failure;
 use crate::store::{Listener, Store, StoreError};
 
 /// The task tables.
@@ -23,70 +23,6 @@ use crate::store::{Listener, Store, StoreError};
 pub(super) struct Records {
     store: Store,
     news: News,
-}
-
-/// A submission as the database takes it.
-pub(super) struct Submission {
-    pub account_id: Uuid,
-    pub id: Uuid,
-    pub test: bool,
-    pub model: String,
-    pub media: MediaType,
-    pub provider: &'static str,
-    pub work: Arc<Work>,
-    pub quoted: i64,
-    /// The most tasks that the account may have open.
-    pub limit: u32,
-    pub lifetime: Duration,
-    /// The idempotency key.
-    pub key: Option<String>,
-    /// What the key stands for.
-    pub hash: Vec<u8>,
-}
-
-/// The answer to one submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Accepted {
-        created_at: SystemTime,
-        deadline_at: SystemTime,
-    },
-    /// The key and the request are those of this earlier task.
-    Replayed(Uuid),
-    KeyReused,
-    TooMany,
-    Insufficient {
-        available: i64,
-    },
-}
-
-/// How a task ends.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ending {
-    pub status: Status,
-    /// For a live task; a test task is charged nothing.
-    pub charge: i64,
-    pub outputs: Vec<Output>,
-    pub failure: Option<Failure>,
-}
-
-impl Ending {
-    /// An end that delivers nothing and charges nothing.
-    pub fn empty(status: Status) -> Self {
-        Self {
-            status,
-            charge: 0,
-            outputs: Vec::new(),
-            failure: None,
-        }
-    }
-}
-
-/// What came of ending a task that was still open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Finished {
-    pub charged: i64,
-    pub finished_at: SystemTime,
 }
 
 /// An open task that this node took over, or found to be its own.
@@ -184,72 +120,6 @@ impl Records {
         self.query(statement, values).await.map(drop)
     }
 
-    /// Takes submissions, each on its own merits; the outcomes come in their order. Durable when it
-    /// answers.
-    pub async fn submit(
-        &self,
-        node: Uuid,
-        batch: &[Submission],
-    ) -> Result<Vec<Outcome>, StoreError> {
-        let rows = self
-            .query(
-                include_str!("sql/submit.sql"),
-                &[
-                    &node,
-                    &column(batch, |s| s.account_id),
-                    &column(batch, |s| s.id),
-                    &column(batch, |s| s.test),
-                    &column(batch, |s| s.model.as_str()),
-                    &column(batch, |s| s.media.as_str()),
-                    &column(batch, |s| s.provider),
-                    &column(batch, |s| Json(&*s.work)),
-                    &column(batch, |s| s.quoted),
-                    &column(batch, |s| i64::from(s.limit)),
-                    &column(batch, |s| milliseconds(s.lifetime)),
-                    &column(batch, |s| s.key.as_deref()),
-                    &column(batch, |s| s.hash.as_slice()),
-                ],
-            )
-            .await?;
-        let mut outcomes: Vec<(i64, Outcome)> =
-            rows.iter().map(outcome).collect::<Result<_, _>>()?;
-        outcomes.sort_unstable_by_key(|(ordinal, _)| *ordinal);
-        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
-    }
-
-    /// Ends tasks, each at most once whoever else tries, and settles their holds; `None` for those
-    /// that had ended already.
-    pub async fn finish(
-        &self,
-        batch: &[(Uuid, Uuid, Ending)],
-    ) -> Result<Vec<Option<Finished>>, StoreError> {
-        let rows = self
-            .query(
-                include_str!("sql/finish.sql"),
-                &[
-                    &column(batch, |(account_id, ..)| *account_id),
-                    &column(batch, |(_, id, _)| *id),
-                    &column(batch, |(.., ending)| ending.status.as_str()),
-                    &column(batch, |(.., ending)| ending.charge),
-                    &column(batch, |(.., ending)| Json(&ending.outputs)),
-                    &column(batch, |(.., ending)| ending.failure.as_ref().map(Json)),
-                ],
-            )
-            .await?;
-        let mut finished = vec![None; batch.len()];
-        for row in rows {
-            let place = usize::try_from(row.try_get::<_, i64>("ordinal")? - 1).ok();
-            if let Some(slot) = place.and_then(|place| finished.get_mut(place)) {
-                *slot = Some(Finished {
-                    charged: row.try_get("charged")?,
-                    finished_at: row.try_get("finished_at")?,
-                });
-            }
-        }
-        self.tell(batch.iter().map(|(_, id, _)| *id)).await;
-        Ok(finished)
-    }
-
     /// One task of an account, test or live.
     pub async fn get(
         &self,
@@ -298,46 +168,6 @@ impl Records {
             .await?;
         self.tell([id]).await;
         rows.first().map(task).transpose()
-    }
-
-    /// Writes down that an upstream is about to be asked, and answers when work on the task began;
-    /// `None` when that is not this node's to do any more.
-    pub async fn begin(
-        &self,
-        node: Uuid,
-        account_id: Uuid,
-        id: Uuid,
-        attempt: u32,
-        provider: &str,
-    ) -> Result<Option<SystemTime>, StoreError> {
-        let attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
-        let rows = self
-            .query(
-                include_str!("sql/begin.sql"),
-                &[&account_id, &id, &node, &attempt, &provider],
-            )
-            .await?;
-        self.tell([id]).await;
-        Ok(rows
-            .first()
-            .map(|row| row.try_get("started_at"))
-            .transpose()?)
-    }
-
-    /// Records the upstream's id for an attempt.
-    pub async fn submitted(
-        &self,
-        account_id: Uuid,
-        id: Uuid,
-        attempt: u32,
-        upstream_id: &str,
-    ) -> Result<(), StoreError> {
-        let attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
-        self.execute(
-            include_str!("sql/submitted.sql"),
-            &[&account_id, &id, &attempt, &upstream_id],
-        )
-        .await
     }
 
     /// Writes down how far tasks are, and answers for which that was done: not for rows that are
@@ -511,36 +341,6 @@ impl Records {
     }
 }
 
-/// Submissions, for a batcher.
-pub(super) struct Submissions {
-    pub records: Records,
-    /// The node that the tasks belong to.
-    pub node: Uuid,
-}
-
-impl Batch for Submissions {
-    type Job = Submission;
-    type Answer = Outcome;
-
-    async fn run(&self, jobs: &[Submission]) -> Result<Vec<Outcome>, StoreError> {
-        self.records.submit(self.node, jobs).await
-    }
-}
-
-/// Endings of tasks (account, task, how), for a batcher.
-pub(super) struct Endings {
-    pub records: Records,
-}
-
-impl Batch for Endings {
-    type Job = (Uuid, Uuid, Ending);
-    type Answer = Option<Finished>;
-
-    async fn run(&self, jobs: &[Self::Job]) -> Result<Vec<Self::Answer>, StoreError> {
-        self.records.finish(jobs).await
-    }
-}
-
 /// One value of every element: PostgreSQL takes a batch as columns.
 fn column<'a, T, V>(batch: &'a [T], value: impl Fn(&'a T) -> V) -> Vec<V> {
     batch.iter().map(value).collect()
@@ -550,24 +350,15 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn outcome(row: &Row) -> Result<(i64, Outcome), tokio_postgres::Error> {
-    let outcome = match row.try_get("outcome")? {
-        "ACCEPTED" => Outcome::Accepted {
-            created_at: row.try_get("created_at")?,
-            deadline_at: row.try_get("deadline_at")?,
-        },
-        "REPLAYED" => Outcome::Replayed(row.try_get("task_id")?),
-        "KEY_REUSED" => Outcome::KeyReused,
-        "TOO_MANY" => Outcome::TooMany,
-        _ => Outcome::Insufficient {
-            available: row.try_get("available")?,
-        },
-    };
-    Ok((row.try_get("ordinal")?, outcome))
-}
-
 fn task(row: &Row) -> Result<Task, TaskError> {
     read_task(row).ok().flatten().ok_or(TaskError::Damaged)
+}
+
+/// The part of a task's work that callers see.
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    adjustments: Vec<Adjustment>,
 }
 
 fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
@@ -580,17 +371,23 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
     let Ok(progress) = u8::try_from(row.try_get::<_, i16>("progress")?) else {
         return Ok(None);
     };
-    let (test, quoted) = (row.try_get("test")?, row.try_get("quoted")?);
-    let charged: Option<i64> = row.try_get("charged")?;
-    let Json(outputs): Json<Vec<Output>> = row.try_get("outputs")?;
-    let late_outputs = row
-        .try_get::<_, Option<&str>>("late_outputs")?
-        .map_or(Ok(Vec::new()), serde_json::from_str);
-    let Ok(late_outputs) = late_outputs else {
+    let Some(Shown { adjustments }) = json(row.try_get("request")?) else {
         return Ok(None);
     };
-    let Json(adjustments): Json<Vec<Adjustment>> = row.try_get("adjustments")?;
-    let failure: Option<Json<Failure>> = row.try_get("failure")?;
+    let outputs: Option<&str> = row.try_get("outputs")?;
+    let Some(outputs) = outputs.map_or(Some(Vec::new()), json) else {
+        return Ok(None);
+    };
+    let failure: Option<&str> = row.try_get("failure")?;
+    let Some(failure) = failure.map_or(Some(None), json) else {
+        return Ok(None);
+    };
+    let (test, quoted) = (row.try_get("test")?, row.try_get("quoted")?);
+    let charged: Option<i64> = row.try_get("charged")?;
+    let late_outputs: Option<&str> = row.try_get("late_outputs")?;
+    let Some(late_outputs) = late_outputs.map_or(Some(Vec::new()), json) else {
+        return Ok(None);
+    };
     Ok(Some(Task {
         id: row.try_get("id")?,
         account_id: row.try_get("account_id")?,
@@ -601,7 +398,7 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
         media,
         outputs,
         late_outputs,
-        failure: failure.map(|Json(failure)| failure),
+        failure,
         credits: charged.map_or_else(
             || Credits::open(quoted, test),
             |charged| Credits::settled(quoted, charged),
@@ -612,6 +409,11 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
         started_at: row.try_get("started_at")?,
         finished_at: row.try_get("finished_at")?,
     }))
+}
+
+/// JSON as the rows keep it; none when it is not what was expected.
+fn json<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok()
 }
 
 fn media(word: &str) -> Option<MediaType> {
@@ -633,8 +435,9 @@ fn readable(rows: &[Row]) -> Vec<Claimed> {
 
 fn claimed(row: &Row) -> Result<Claimed, TaskError> {
     let task = task(row)?;
+    let work = row.try_get("request").ok().and_then(json);
+    let work = work.ok_or(TaskError::Damaged)?;
     let read = || -> Result<_, tokio_postgres::Error> {
-        let Json(work) = row.try_get("request")?;
         let attempt: i32 = row.try_get("attempt")?;
         Ok(Claimed {
             task,

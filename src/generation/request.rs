@@ -40,6 +40,8 @@ pub struct Request {
     pub scene: Option<Scene>,
     /// Refuse instead of adjusting.
     pub strict: bool,
+    /// The quote whose price is to hold.
+    pub quote: Option<String>,
 }
 
 /// A kind of work.
@@ -122,8 +124,18 @@ impl Request {
     }
 
     /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands
-    /// for.
-    pub(super) fn hash(&self, slug: &str) -> Vec<u8> {
+    /// for. A quote is not part of it: it is how the caller pays, not what for.
+    pub(super) fn hash(&self, slug: &str) -> [u8; 32] {
+        self.digest(slug, self.expects, self.scene)
+    }
+
+    /// The same without what the caller expects of the model, which changes nothing of what runs:
+    /// what a quote stands for.
+    pub(super) fn hash_of_work(&self, slug: &str) -> [u8; 32] {
+        self.digest(slug, None, None)
+    }
+
+    fn digest(&self, slug: &str, expects: Option<MediaType>, scene: Option<Scene>) -> [u8; 32] {
         #[derive(Serialize)]
         struct Asked<'a> {
             model: &'a str,
@@ -155,17 +167,18 @@ impl Request {
                 .map(|bytes| Sha256::digest(bytes).into())
                 .collect(),
             provider: self.provider.as_deref(),
-            expects: self.expects.map(MediaType::as_str),
-            scene: self.scene,
+            expects: expects.map(MediaType::as_str),
+            scene,
             strict: self.strict,
         };
         let text =
             serde_json::to_vec(&asked).expect("plain values with text keys always serialize");
-        Sha256::digest(text).to_vec()
+        Sha256::digest(text).into()
     }
 }
 
-/// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures.
+/// What a task is to do, as its row keeps it: fitted values, never the bytes of pictures. What is
+/// usual is left out: rows are many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Work {
     pub prompt: String,
@@ -173,16 +186,44 @@ pub(super) struct Work {
     pub aspect_ratio: String,
     pub width: u32,
     pub height: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u32>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u32,
+    #[serde(default, skip_serializing_if = "is_false")]
     pub audio: bool,
+    #[serde(default = "from_text", skip_serializing_if = "is_from_text")]
     pub operation: Operation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
     /// The paths of the reference pictures among the assets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
     /// The upstream that the caller asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Vec<Adjustment>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+fn from_text() -> Operation {
+    Operation::Text
+}
+
+fn is_from_text(operation: &Operation) -> bool {
+    *operation == Operation::Text
 }
 
 impl Work {

@@ -28,6 +28,9 @@ pub struct Settings {
     pub poll_wait_min: Duration,
     /// … up to this. Failed attempts back off likewise.
     pub poll_wait_max: Duration,
+    /// How long an idempotency key is remembered. Longer than a week would need the index of keys to
+    /// be looked at in more places.
+    pub key_lifetime: Duration,
     /// How often progress is written down, and told to the other nodes.
     pub progress_interval: Duration,
     /// How often the tasks of other nodes that somebody here follows are looked at without any news
@@ -51,6 +54,7 @@ impl Default for Settings {
             lifetime_max: Duration::from_secs(2 * 60 * 60),
             poll_wait_min: Duration::from_millis(250),
             poll_wait_max: Duration::from_secs(10),
+            key_lifetime: Duration::from_secs(24 * 60 * 60),
             progress_interval: Duration::from_secs(2),
             look_interval: Duration::from_secs(15),
             grace_max: Duration::from_secs(30 * 60),

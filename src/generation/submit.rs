@@ -9,9 +9,11 @@ use uuid::Uuid;
 
 use super::Core;
 use super::board::Live;
+use super::changes::{CapReached, Outcome, Submission};
 use super::errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError};
+use super::key::Key;
 use super::prepare::{Prepared, prepare};
-use super::records::{Outcome, Submission};
+use super::quote;
 use super::request::{Request, Work};
 use super::status::Status;
 use super::task::{Credits, Task};
@@ -30,6 +32,7 @@ pub(super) async fn submit(
         return Err(SubmitError::IdempotencyKeyLength);
     }
     let mut prepared = prepare(core, caller, &request)?;
+    quote::redeem(core, caller, &request, &mut prepared, SystemTime::now())?;
     let place = Arc::clone(&core.places)
         .try_acquire_owned()
         .map_err(|_| SubmitError::Busy)?;
@@ -37,27 +40,24 @@ pub(super) async fn submit(
     let references = keep_references(core, caller.account_id(), request).await?;
     Arc::make_mut(&mut prepared.work).references = references;
 
-    let id = Uuid::now_v7();
-    let limit = caller.plan().concurrent_tasks.get();
+    let (account_id, id) = (caller.account_id(), Uuid::now_v7());
+    let plan = caller.plan();
+    let (limit, queued) = (plan.concurrent_tasks.get(), plan.queued_tasks);
     let submission = Submission {
-        account_id: caller.account_id(),
-        id,
         test: caller.is_test(),
+        key_id: caller.key_id(),
+        caps: caller.spending_caps(),
         model: prepared.model.slug.clone(),
         media: prepared.model.media,
         provider: prepared.provider,
         work: Arc::clone(&prepared.work),
         quoted: prepared.credits,
-        limit,
+        limit: limit.saturating_add(queued),
         lifetime: core.settings.lifetime(prepared.model.typical_seconds.1),
-        key: key.map(str::to_owned),
-        hash,
+        key: key.map(|key| Key::new(account_id, caller.is_test(), key, &hash)),
     };
     let unsure = core.doubt.until_settled();
-    let outcome = core
-        .submissions
-        .ask(caller.account_id(), submission)
-        .await?;
+    let outcome = core.changes.submit(account_id, id, submission).await?;
     unsure.settle();
     match outcome {
         Outcome::Accepted {
@@ -70,7 +70,19 @@ pub(super) async fn submit(
         }
         Outcome::Replayed(earlier) => core.replayed(caller, earlier).await,
         Outcome::KeyReused => Err(SubmitError::IdempotencyKeyReused),
-        Outcome::TooMany => Err(SubmitError::TooManyTasks { limit }),
+        Outcome::TooMany => Err(SubmitError::TooManyTasks { limit, queued }),
+        Outcome::CapReached(CapReached {
+            cap,
+            window,
+            spent,
+            resets_at,
+        }) => Err(SubmitError::SpendingCapReached {
+            needed: prepared.credits,
+            cap,
+            window,
+            spent,
+            resets_at,
+        }),
         Outcome::Insufficient { available } => Err(SubmitError::InsufficientCredits {
             needed: prepared.credits,
             available,

@@ -96,6 +96,8 @@ reasons! {
     OriginNotAllowed "ORIGIN_NOT_ALLOWED" 7 403 never Operator;
     /// The account has fewer credits than the call costs; details says needed and available.
     InsufficientCredits "INSUFFICIENT_CREDITS" 9 402 never Caller;
+    /// The API key has spent what it may; details says how much of which cap is left, and Retry-After when an hour or a day begins anew.
+    SpendingCapReached "SPENDING_CAP_REACHED" 9 402 never Caller;
     /// No such model; the message names near matches.
     ModelNotFound "MODEL_NOT_FOUND" 5 404 never Caller;
     /// The model is gone; the message names its successor.
@@ -104,6 +106,10 @@ reasons! {
     ModelUnavailable "MODEL_UNAVAILABLE" 14 503 never Operator;
     /// What was asked for has no price, so it does not run.
     NoPrice "NO_PRICE" 9 422 never Operator;
+    /// The quote is not of this server, or for another account, mode of key or request.
+    QuoteInvalid "QUOTE_INVALID" 3 422 never Caller;
+    /// The quote has expired; ask for a new one.
+    QuoteExpired "QUOTE_EXPIRED" 9 422 never Caller;
     /// The account has no such task.
     TaskNotFound "TASK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such API key.

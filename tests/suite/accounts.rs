@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use piooy::accounts::{
-    Account, Accounts, AccountsError, KEYS_MAX, KeyHash, NewKey, Scope, Scopes, secrets,
+    Account, Accounts, AccountsError, KEYS_MAX, KeyHash, NewKey, Scope, Scopes, SpendingCaps,
+    secrets,
 };
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ fn new_key(name: &str) -> NewKey {
         test: false,
         scopes: Scopes::DEFAULT,
         expires_at: None,
+        caps: SpendingCaps::NONE,
     }
 }
 
@@ -114,6 +116,11 @@ async fn a_key_is_found_by_its_hash_and_kept_nowhere() {
         test: true,
         scopes: Scopes::NONE.with(Scope::Keys).with(Scope::Read),
         expires_at: Some(expires_at),
+        caps: SpendingCaps {
+            per_hour: Some(0),
+            per_day: None,
+            total: Some(i64::MAX),
+        },
         ..new_key("photo booth")
     };
     let (secret, key) = accounts.create_key(account.id, new.clone()).await.unwrap();
@@ -122,6 +129,8 @@ async fn a_key_is_found_by_its_hash_and_kept_nowhere() {
         (account.id, "photo booth")
     );
     assert_eq!((key.test, key.scopes), (true, new.scopes));
+    assert_eq!(key.caps, new.caps);
+    assert_eq!(accounts.key(account.id, key.id).await.unwrap(), key);
     assert_eq!(
         (key.expires_at, key.revoked_at),
         (Some(expires_at), None),
@@ -165,6 +174,10 @@ async fn keys_are_listed_newest_first_and_revoked_once() {
         name_of(accounts.revoke_key(account.id, Uuid::nil()).await),
         "KeyUnknown"
     );
+    assert_eq!(
+        name_of(accounts.key(other.id, first.id).await),
+        "KeyUnknown"
+    );
     let revoked = accounts.revoke_key(account.id, first.id).await.unwrap();
     assert!(revoked.revoked_at.is_some());
     let again = accounts.revoke_key(account.id, first.id).await.unwrap();
@@ -187,6 +200,13 @@ async fn a_key_that_makes_no_sense_is_refused() {
         scopes: Scopes::NONE,
         ..new_key("idle")
     };
+    let indebted = NewKey {
+        caps: SpendingCaps {
+            per_day: Some(-1),
+            ..SpendingCaps::NONE
+        },
+        ..new_key("indebted")
+    };
     let administrator = NewKey {
         test: true,
         scopes: Scopes::NONE.with(Scope::Admin),
@@ -195,6 +215,7 @@ async fn a_key_that_makes_no_sense_is_refused() {
     let table = [
         (account.id, administrator, "KeyTestAdmin"),
         (account.id, past, "KeyExpiry"),
+        (account.id, indebted, "KeyCaps"),
         (account.id, idle, "KeyScopes"),
         (account.id, new_key(""), "KeyName"),
         (account.id, new_key("two\nlines"), "KeyName"),
@@ -240,11 +261,20 @@ async fn the_database_takes_no_nonsense() {
         .await
         .unwrap();
     accounts.revoke_key(account.id, key.id).await.unwrap();
+    let capped = NewKey {
+        caps: SpendingCaps {
+            total: Some(1),
+            ..SpendingCaps::NONE
+        },
+        ..new_key("capped")
+    };
+    accounts.create_key(account.id, capped).await.unwrap();
     let client = database.store().client().await.unwrap();
     for statement in [
         "UPDATE api_keys SET revoked_at = NULL",
         "UPDATE api_keys SET revoked_at = now()",
         "UPDATE api_keys SET scopes = '{admin}'",
+        "UPDATE api_keys SET cap_total = 1000000 WHERE revoked_at IS NULL",
         "UPDATE accounts SET name = 'Not a name'",
         "UPDATE plans SET submits_per_minute = 0",
         "DELETE FROM accounts",

@@ -5,22 +5,28 @@
 //! | [`one_method`], [`panics`] | a method is a proto and a handler; all the rest follows |
 //! | [`every_method`], [`every_error`] | the faces say the same |
 //! | [`documents`] | what is committed is what the code says |
+//! | [`quotes`] | a price that was quoted holds, whichever face asked |
 //! | [`rate`] | one budget for all faces |
+//! | [`keys`] | no key makes or revokes one that may do more |
+//! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
 
 mod answers;
+mod credits;
 mod documents;
 mod echo;
 mod every_error;
 mod every_method;
 mod files;
 mod grpc;
+mod keys;
 mod mcp;
 mod mcp_modern;
 mod one_method;
 mod panics;
+mod quotes;
 mod rate;
 mod rest;
 mod rest_tasks;

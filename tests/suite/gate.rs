@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use governor::clock::FakeRelativeClock;
-use piooy::accounts::{Account, Accounts, ApiKey, KeyFault, NewKey, Scope, Scopes, Secret};
+use piooy::accounts::{
+    Account, Accounts, ApiKey, KeyFault, NewKey, Scope, Scopes, Secret, SpendingCaps,
+};
 use piooy::gate::{Allowance, Caller, CredentialFault, Gate, Refusal, TokenFault};
 use piooy::spec::method::Budget;
 
@@ -49,6 +51,7 @@ impl Fixture {
             test: false,
             scopes: Scopes::DEFAULT,
             expires_at: None,
+            caps: SpendingCaps::NONE,
         };
         change(&mut new);
         self.accounts
@@ -88,6 +91,7 @@ async fn a_key_lets_its_account_in() {
         assert_eq!(caller.key_id(), Some(key.id));
         assert_eq!(caller.is_test(), test);
         assert_eq!(caller.scopes(), Scopes::DEFAULT);
+        assert!(caller.spending_caps().is_none());
         assert_eq!(caller.plan().name, "free");
     }
 }
@@ -243,6 +247,7 @@ async fn one_account_has_one_budget_whatever_the_key() {
         test: false,
         scopes: Scopes::DEFAULT,
         expires_at: None,
+        caps: SpendingCaps::NONE,
     };
     let (other, _) = fixture.accounts.create_key(other.id, key).await.unwrap();
     let other = fixture.show(&other).await.unwrap();
@@ -289,6 +294,7 @@ async fn a_key_makes_no_key_that_may_do_more() {
         test,
         scopes,
         expires_at: None,
+        caps: SpendingCaps::NONE,
     };
     assert!(caller.may_issue(&new(true, scopes)).is_ok());
     let live = caller.may_issue(&new(false, Scopes::DEFAULT));
@@ -296,6 +302,61 @@ async fn a_key_makes_no_key_that_may_do_more() {
     let admin = caller.may_issue(&new(true, Scopes::NONE.with(Scope::Admin)));
     let needed = Scope::Admin;
     assert!(matches!(admin, Err(Refusal::InsufficientScope { needed: named }) if named == needed));
+}
+
+#[tokio::test]
+async fn a_capped_key_makes_no_key_that_may_spend_more() {
+    let fixture = Fixture::new().await;
+    let caps = SpendingCaps {
+        per_day: Some(10),
+        total: Some(500),
+        ..SpendingCaps::NONE
+    };
+    let (secret, _) = fixture.key(|new| new.caps = caps).await;
+    let caller = fixture.show(&secret).await.unwrap();
+    assert_eq!(caller.spending_caps(), caps);
+    let issue = |per_hour, per_day, total| {
+        caller.may_issue(&NewKey {
+            name: "child".to_owned(),
+            test: false,
+            scopes: Scopes::DEFAULT,
+            expires_at: None,
+            caps: SpendingCaps {
+                per_hour,
+                per_day,
+                total,
+            },
+        })
+    };
+    issue(None, Some(10), Some(500)).unwrap();
+    issue(Some(20), Some(0), Some(1)).unwrap();
+    for (per_day, total) in [
+        (None, Some(500)),
+        (Some(10), None),
+        (Some(11), Some(500)),
+        (None, None),
+    ] {
+        let refused = issue(Some(1), per_day, total).unwrap_err();
+        assert!(matches!(refused, Refusal::CapsTooLoose { allowed } if allowed == caps));
+        assert_eq!(
+            refused.to_string(),
+            "this key may spend at most 10 credits a day and 500 credits in all, \
+             so the keys it makes need spending caps that are no higher"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_test_key_revokes_no_live_key() {
+    let fixture = Fixture::new().await;
+    let (test_secret, test) = fixture.key(|new| new.test = true).await;
+    let (live_secret, live) = fixture.key(|_| ()).await;
+    let caller = fixture.show(&test_secret).await.unwrap();
+    assert!(caller.may_revoke(&test).is_ok());
+    let refused = caller.may_revoke(&live);
+    assert!(matches!(refused, Err(Refusal::LiveKeyNeeded)));
+    let caller = fixture.show(&live_secret).await.unwrap();
+    assert!(caller.may_revoke(&test).is_ok() && caller.may_revoke(&live).is_ok());
 }
 
 /// Shows wrong keys from [`HOME`] until they are no longer looked at, and returns for how long.

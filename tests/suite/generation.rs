@@ -11,6 +11,7 @@ mod idempotency;
 mod late;
 mod money;
 mod nodes;
+mod quotes;
 mod requests;
 mod upstream;
 mod watching;

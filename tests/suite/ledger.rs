@@ -2,55 +2,57 @@
 //! unseen.
 
 use piooy::ledger::{
-    Balance, Entry, Kind, Ledger, LedgerAccount, LedgerError, NOTE_CHARACTERS_MAX,
+    Balance, Chains, Entry, Kind, Ledger, LedgerAccount, LedgerError, MovementError,
+    NOTE_CHARACTERS_MAX,
 };
 use piooy::store::{Store, StoreError};
+use std::time::{Duration, SystemTime};
+
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::support;
 
-/// A hold as asked of `ledger_hold`: account, task, amount.
+/// A hold as asked for: account, task, amount.
 type Hold = (Uuid, Uuid, i64);
-/// A settlement as asked of `ledger_settle`: account, task, held, charged.
+/// A settlement as asked for: account, task, held, charged.
 type Settlement = (Uuid, Uuid, i64, i64);
 
-/// Holds in one statement; says for each whether it was accepted and what was available after it.
-async fn hold(store: &Store, holds: &[Hold]) -> Result<Vec<(bool, i64)>, tokio_postgres::Error> {
-    let accounts: Vec<Uuid> = holds.iter().map(|hold| hold.0).collect();
-    let tasks: Vec<Uuid> = holds.iter().map(|hold| hold.1).collect();
-    let amounts: Vec<i64> = holds.iter().map(|hold| hold.2).collect();
-    let client = store.client().await.unwrap();
-    let statement = client
-        .prepare_cached("SELECT * FROM ledger_hold($1, $2, $3)")
-        .await?;
-    let rows = client
-        .query(&statement, &[&accounts, &tasks, &amounts])
-        .await?;
-    let ordinals: Vec<i32> = rows.iter().map(|row| row.get("ordinal")).collect();
-    assert!(
-        ordinals.into_iter().eq((1..).take(holds.len())),
-        "one verdict for each hold, in order"
-    );
-    Ok(rows
-        .iter()
-        .map(|row| (row.get("accepted"), row.get("available")))
-        .collect())
+/// Adds to the chains of accounts in one transaction.
+async fn append<T>(store: &Store, accounts: &[Uuid], add: impl FnOnce(&mut Chains) -> T) -> T {
+    let mut client = store.client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    let mut chains = Chains::lock(&transaction, accounts).await.unwrap();
+    let added = add(&mut chains);
+    chains.append(&transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    added
 }
 
-async fn settle(store: &Store, settlements: &[Settlement]) -> Result<(), tokio_postgres::Error> {
+/// Holds in one transaction; says for each whether it was accepted and what was available after it.
+async fn hold(store: &Store, holds: &[Hold]) -> Vec<(bool, i64)> {
+    let accounts: Vec<Uuid> = holds.iter().map(|hold| hold.0).collect();
+    let verdict = |chains: &mut Chains, (account, task, amount)| {
+        let accepted = chains.hold(account, task, amount).is_ok();
+        (accepted, chains.balance(account).unwrap().available)
+    };
+    append(store, &accounts, |chains| {
+        holds.iter().map(|&hold| verdict(chains, hold)).collect()
+    })
+    .await
+}
+
+/// Settles in one transaction, as far as that can be.
+async fn settle(store: &Store, settlements: &[Settlement]) -> Result<(), MovementError> {
     let accounts: Vec<Uuid> = settlements.iter().map(|settlement| settlement.0).collect();
-    let tasks: Vec<Uuid> = settlements.iter().map(|settlement| settlement.1).collect();
-    let held: Vec<i64> = settlements.iter().map(|settlement| settlement.2).collect();
-    let charged: Vec<i64> = settlements.iter().map(|settlement| settlement.3).collect();
-    let client = store.client().await.unwrap();
-    let statement = client
-        .prepare_cached("SELECT ledger_settle($1, $2, $3, $4)")
-        .await?;
-    client
-        .execute(&statement, &[&accounts, &tasks, &held, &charged])
-        .await?;
-    Ok(())
+    append(store, &accounts, |chains| {
+        settlements
+            .iter()
+            .try_for_each(|&(account, task, held, charged)| {
+                chains.settle(account, task, held, charged)
+            })
+    })
+    .await
 }
 
 async fn run(store: &Store, statements: &str) -> Result<(), tokio_postgres::Error> {
@@ -90,9 +92,7 @@ async fn an_account_without_entries_has_nothing() {
     );
     assert_eq!(ledger.entries(account, None, 10).await.unwrap(), []);
     assert_eq!(
-        hold(database.store(), &[(account, Uuid::now_v7(), 1)])
-            .await
-            .unwrap(),
+        hold(database.store(), &[(account, Uuid::now_v7(), 1)]).await,
         [(false, 0)]
     );
     assert_eq!(ledger.verify().await.unwrap().entries, 0);
@@ -103,13 +103,11 @@ async fn concurrent_holds_never_overdraw() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let account = Uuid::now_v7();
-    ledger.grant(account, 1000, "").await.unwrap();
+    ledger.grant(account, 1000, "", None).await.unwrap();
     let holds: Vec<_> = (0..200)
         .map(|_| {
             let store = database.store().clone();
-            tokio::spawn(async move {
-                hold(&store, &[(account, Uuid::now_v7(), 7)]).await.unwrap()[0].0
-            })
+            tokio::spawn(async move { hold(&store, &[(account, Uuid::now_v7(), 7)]).await[0].0 })
         })
         .collect();
     let mut accepted = 0;
@@ -130,8 +128,8 @@ async fn a_hold_too_large_is_refused_alone() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let (rich, poor) = (Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(rich, 100, "").await.unwrap();
-    ledger.grant(poor, 10, "").await.unwrap();
+    ledger.grant(rich, 100, "", None).await.unwrap();
+    ledger.grant(poor, 10, "", None).await.unwrap();
     let asked = [
         (rich, 60),
         (poor, 11),
@@ -147,7 +145,7 @@ async fn a_hold_too_large_is_refused_alone() {
         .map(|&(account, amount)| (account, Uuid::now_v7(), amount))
         .collect();
     assert_eq!(
-        hold(database.store(), &holds).await.unwrap(),
+        hold(database.store(), &holds).await,
         [
             (true, 40),
             (false, 10),
@@ -176,7 +174,7 @@ async fn settling_captures_the_charge_and_releases_the_rest() {
     let ledger = Ledger::new(database.store().clone());
     let account = Uuid::now_v7();
     let [partly, wholly, not_at_all] = [0; 3].map(|_| Uuid::now_v7());
-    ledger.grant(account, 100, "").await.unwrap();
+    ledger.grant(account, 100, "", None).await.unwrap();
     hold(
         database.store(),
         &[
@@ -185,8 +183,7 @@ async fn settling_captures_the_charge_and_releases_the_rest() {
             (account, not_at_all, 30),
         ],
     )
-    .await
-    .unwrap();
+    .await;
     let settlements = [
         (account, wholly, 20, 20),
         (account, not_at_all, 30, 0),
@@ -211,7 +208,7 @@ async fn nothing_held_and_nothing_charged_is_recorded() {
     let ledger = Ledger::new(database.store().clone());
     let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
     assert_eq!(
-        hold(database.store(), &[(account, task, 0)]).await.unwrap(),
+        hold(database.store(), &[(account, task, 0)]).await,
         [(true, 0)]
     );
     settle(database.store(), &[(account, task, 0, 0)])
@@ -224,61 +221,61 @@ async fn nothing_held_and_nothing_charged_is_recorded() {
     assert_sound(&ledger).await;
 }
 
+/// What the code works out is checked once more by the database.
 #[tokio::test]
-async fn no_task_is_charged_more_than_it_holds() {
+async fn the_database_refuses_entries_that_cannot_be() {
     let database = support::database().await;
-    let ledger = Ledger::new(database.store().clone());
-    let (account, task, other) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(account, 100, "").await.unwrap();
-    hold(
-        database.store(),
-        &[(account, task, 10), (account, other, 10)],
-    )
-    .await
-    .unwrap();
-    let before = ledger.balance(account).await.unwrap();
-    let refused = settle(
-        database.store(),
-        &[(account, other, 10, 10), (account, task, 10, 11)],
-    )
-    .await
-    .unwrap_err();
-    assert_eq!(refused.code(), Some(&SqlState::INVALID_PARAMETER_VALUE));
-    // One that claims to hold more than the account has on hold fails by the constraint.
-    let refused = settle(database.store(), &[(account, task, 21, 21)])
-        .await
-        .unwrap_err();
-    assert_eq!(
-        StoreError::from(refused).constraint(),
-        Some("ledger_held_not_negative")
-    );
-    assert_eq!(ledger.balance(account).await.unwrap(), before);
-}
-
-#[tokio::test]
-async fn malformed_movements_are_refused() {
-    let database = support::database().await;
-    let (account, task) = (
-        "'01890000-0000-7000-8000-000000000001'::uuid",
-        "'01890000-0000-7000-8000-000000000002'::uuid",
-    );
-    for call in [
-        format!("ledger_hold(ARRAY[{account}], ARRAY[{task}], ARRAY[-1])"),
-        format!("ledger_hold(ARRAY[{account}], ARRAY[{task}], ARRAY[1, 1])"),
-        format!("ledger_hold(ARRAY[{account}], ARRAY[NULL::uuid], ARRAY[0])"),
-        format!("ledger_settle(ARRAY[{account}], ARRAY[{task}], ARRAY[0], ARRAY[-1])"),
-        format!("ledger_settle(ARRAY[{account}], ARRAY[{task}], ARRAY[0], ARRAY[NULL]::bigint[])"),
-        format!("ledger_settle(ARRAY[NULL::uuid], ARRAY[{task}], ARRAY[0], ARRAY[0])"),
+    let values = |kind: &str, amount: i64, available: i64, held: i64, open: i32, task: &str| {
+        format!(
+            "INSERT INTO ledger_entries (seq, amount, available, held, at, kind, account_id, task_id, open)
+             VALUES (1, {amount}, {available}, {held}, now(), '{kind}', gen_random_uuid(), {task}, {open})"
+        )
+    };
+    for (constraint, statement) in [
+        (
+            "ledger_available_not_negative",
+            values("HOLD", 1, -1, 1, 1, "gen_random_uuid()"),
+        ),
+        (
+            "ledger_held_not_negative",
+            values("CAPTURE", 1, 1, -1, 0, "gen_random_uuid()"),
+        ),
+        (
+            "ledger_open_not_negative",
+            values("CAPTURE", 1, 1, 0, -1, "gen_random_uuid()"),
+        ),
+        (
+            "ledger_entries_amount_check",
+            values("GRANT", -1, 0, 0, 0, "NULL"),
+        ),
+        (
+            "ledger_tasks_hold_and_settle",
+            values("HOLD", 1, 1, 1, 1, "NULL"),
+        ),
+        (
+            "ledger_tasks_hold_and_settle",
+            values("EXPIRE", 1, 1, 1, 0, "gen_random_uuid()"),
+        ),
     ] {
-        let refused = run(database.store(), &format!("SELECT {call}"))
-            .await
-            .unwrap_err();
+        let refused = run(database.store(), &statement).await.unwrap_err();
         assert_eq!(
-            refused.code(),
-            Some(&SqlState::INVALID_PARAMETER_VALUE),
-            "{call}"
+            StoreError::from(refused).constraint(),
+            Some(constraint),
+            "{statement}"
         );
     }
+}
+
+/// Two transactions that did not lock both take the same number; one of them loses.
+#[tokio::test]
+async fn two_entries_never_share_a_place_in_the_chain() {
+    let database = support::database().await;
+    let insert =
+        "INSERT INTO ledger_entries (seq, amount, available, held, at, kind, account_id, open)
+        VALUES (1, 5, 5, 0, now(), 'GRANT', '01890000-0000-7000-8000-000000000001', 0)";
+    run(database.store(), insert).await.unwrap();
+    let refused = run(database.store(), insert).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::UNIQUE_VIOLATION));
 }
 
 #[tokio::test]
@@ -288,25 +285,28 @@ async fn grants_are_checked() {
     let account = Uuid::now_v7();
     for credits in [0, -1, i64::MIN] {
         assert!(matches!(
-            ledger.grant(account, credits, "").await,
+            ledger.grant(account, credits, "", None).await,
             Err(LedgerError::GrantNotPositive)
         ));
     }
     let longest = "é".repeat(NOTE_CHARACTERS_MAX);
     assert!(matches!(
-        ledger.grant(account, 1, &(longest.clone() + "é")).await,
+        ledger
+            .grant(account, 1, &(longest.clone() + "é"), None)
+            .await,
         Err(LedgerError::NoteTooLong)
     ));
-    ledger.grant(account, i64::MAX - 1, &longest).await.unwrap();
-    // Held credits count too: released, they would be available again.
-    hold(database.store(), &[(account, Uuid::now_v7(), i64::MAX - 1)])
+    ledger
+        .grant(account, i64::MAX - 1, &longest, None)
         .await
         .unwrap();
+    // Held credits count too: released, they would be available again.
+    hold(database.store(), &[(account, Uuid::now_v7(), i64::MAX - 1)]).await;
     assert!(matches!(
-        ledger.grant(account, 2, "").await,
-        Err(LedgerError::BalanceTooLarge)
+        ledger.grant(account, 2, "", None).await,
+        Err(LedgerError::Movement(MovementError::TooLarge))
     ));
-    let balance = ledger.grant(account, 1, "").await.unwrap();
+    let balance = ledger.grant(account, 1, "", None).await.unwrap();
     assert_eq!(
         balance,
         Balance {
@@ -318,6 +318,102 @@ async fn grants_are_checked() {
     assert_sound(&ledger).await;
 }
 
+/// In so many days.
+fn days(count: u64) -> Option<SystemTime> {
+    Some(SystemTime::now() + Duration::from_secs(count * 24 * 60 * 60))
+}
+
+/// Makes the lots of the account that expire within so many days expire now.
+async fn let_days_pass(store: &Store, count: u64) {
+    let statement = format!(
+        "UPDATE ledger_lots SET expires_at = expires_at - interval '{count} days' WHERE expires_at <> 'infinity'"
+    );
+    run(store, &statement).await.unwrap();
+}
+
+async fn lots(ledger: &Ledger, account: Uuid) -> Vec<i64> {
+    let lots = ledger.lots(account).await.unwrap();
+    lots.iter().map(|lot| lot.remaining).collect()
+}
+
+#[tokio::test]
+async fn what_expires_first_is_spent_first() {
+    let database = support::database().await;
+    let ledger = Ledger::new(database.store().clone());
+    let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
+    ledger.grant(account, 100, "bought", None).await.unwrap();
+    assert_eq!(lots(&ledger, account).await, [0_i64; 0]);
+    ledger.grant(account, 30, "later", days(20)).await.unwrap();
+    ledger.grant(account, 50, "sooner", days(10)).await.unwrap();
+    assert_eq!(lots(&ledger, account).await, [50, 30]);
+    hold(database.store(), &[(account, task, 60)]).await;
+    assert_eq!(lots(&ledger, account).await, [20]);
+    // What is given back goes where it came from.
+    settle(database.store(), &[(account, task, 60, 15)])
+        .await
+        .unwrap();
+    assert_eq!(lots(&ledger, account).await, [35, 30]);
+    assert_eq!(ledger.expire_due().await.unwrap(), 0);
+    let_days_pass(database.store(), 10).await;
+    assert_eq!(ledger.expire_due().await.unwrap(), 35);
+    assert_eq!(ledger.expire_due().await.unwrap(), 0);
+    assert_eq!(lots(&ledger, account).await, [30]);
+    let_days_pass(database.store(), 10).await;
+    assert_eq!(ledger.expire_due().await.unwrap(), 30);
+    let balance = ledger.balance(account).await.unwrap();
+    assert_eq!((balance.available, balance.held), (100, 0));
+    let last = chain(&ledger, account).await;
+    assert_eq!(
+        last[last.len() - 2..],
+        [(Kind::Expire, 35, 130, 0), (Kind::Expire, 30, 100, 0)]
+    );
+    assert_sound(&ledger).await;
+}
+
+#[tokio::test]
+async fn held_credits_do_not_expire() {
+    let database = support::database().await;
+    let ledger = Ledger::new(database.store().clone());
+    let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
+    ledger.grant(account, 50, "", days(1)).await.unwrap();
+    hold(database.store(), &[(account, task, 40)]).await;
+    let_days_pass(database.store(), 1).await;
+    assert_eq!(ledger.expire_due().await.unwrap(), 10);
+    settle(database.store(), &[(account, task, 40, 25)])
+        .await
+        .unwrap();
+    assert_eq!(ledger.balance(account).await.unwrap().available, 15);
+    assert_eq!(ledger.expire_due().await.unwrap(), 0);
+    assert_sound(&ledger).await;
+}
+
+#[tokio::test]
+async fn credits_spent_before_a_lot_came_are_not_its_own() {
+    let database = support::database().await;
+    let ledger = Ledger::new(database.store().clone());
+    let account = Uuid::now_v7();
+    ledger.grant(account, 100, "", None).await.unwrap();
+    hold(database.store(), &[(account, Uuid::now_v7(), 60)]).await;
+    ledger.grant(account, 50, "", days(1)).await.unwrap();
+    assert_eq!(lots(&ledger, account).await, [50]);
+    let_days_pass(database.store(), 1).await;
+    // Whoever finds it at the same time finds it once.
+    let expiries = (0..8).map(|_| ledger.expire_due());
+    let taken = futures_util::future::try_join_all(expiries).await.unwrap();
+    assert_eq!(taken.iter().sum::<i64>(), 50);
+    assert_eq!(ledger.balance(account).await.unwrap().available, 40);
+    assert_sound(&ledger).await;
+}
+
+#[tokio::test]
+async fn nothing_is_granted_that_has_expired() {
+    let database = support::database().await;
+    let ledger = Ledger::new(database.store().clone());
+    let past = Some(SystemTime::now() - Duration::from_secs(60));
+    let refused = ledger.grant(Uuid::now_v7(), 1, "", past).await;
+    assert!(matches!(refused, Err(LedgerError::GrantExpired)));
+}
+
 #[tokio::test]
 async fn histories_are_paged_newest_first() {
     let database = support::database().await;
@@ -325,12 +421,12 @@ async fn histories_are_paged_newest_first() {
     let account = Uuid::now_v7();
     for credits in 1..=5 {
         ledger
-            .grant(account, credits, &format!("gift {credits}"))
+            .grant(account, credits, &format!("gift {credits}"), None)
             .await
             .unwrap();
     }
     ledger
-        .grant(Uuid::now_v7(), 9, "someone else's")
+        .grant(Uuid::now_v7(), 9, "someone else's", None)
         .await
         .unwrap();
     let sequences = |entries: Vec<Entry>| {
@@ -370,10 +466,8 @@ async fn every_entry_debits_one_account_and_credits_another() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(account, 10, "").await.unwrap();
-    hold(database.store(), &[(account, task, 10)])
-        .await
-        .unwrap();
+    ledger.grant(account, 10, "", None).await.unwrap();
+    hold(database.store(), &[(account, task, 10)]).await;
     settle(database.store(), &[(account, task, 10, 3)])
         .await
         .unwrap();
@@ -417,7 +511,7 @@ async fn entries_are_never_changed_or_removed() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let account = Uuid::now_v7();
-    ledger.grant(account, 10, "").await.unwrap();
+    ledger.grant(account, 10, "", None).await.unwrap();
     let client = database.store().client().await.unwrap();
     for statement in [
         "UPDATE ledger_entries SET available = 1000",
@@ -445,6 +539,8 @@ async fn verification_finds_what_was_tampered_with() {
         "UPDATE ledger_entries SET available = available + 1 WHERE seq = 1",
         "UPDATE ledger_entries SET available = available + 1 WHERE seq = 4",
         "UPDATE ledger_entries SET held = held + 1 WHERE seq = 2",
+        "UPDATE ledger_entries SET open = open + 1 WHERE seq = 2",
+        "UPDATE ledger_entries SET open = open + 1 WHERE seq = 4",
         "UPDATE ledger_entries SET kind = 'RELEASE' WHERE kind = 'CAPTURE'",
         "UPDATE ledger_entries SET task_id = gen_random_uuid() WHERE kind = 'CAPTURE'",
         "UPDATE ledger_entries SET account_id = gen_random_uuid() WHERE seq = 4",
@@ -454,10 +550,8 @@ async fn verification_finds_what_was_tampered_with() {
         let database = support::database().await;
         let ledger = Ledger::new(database.store().clone());
         let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
-        ledger.grant(account, 100, "").await.unwrap();
-        hold(database.store(), &[(account, task, 10)])
-            .await
-            .unwrap();
+        ledger.grant(account, 100, "", None).await.unwrap();
+        hold(database.store(), &[(account, task, 10)]).await;
         settle(database.store(), &[(account, task, 10, 4)])
             .await
             .unwrap();
@@ -483,13 +577,12 @@ async fn verification_finds_a_task_settled_twice() {
     let database = support::database().await;
     let ledger = Ledger::new(database.store().clone());
     let (account, once, twice) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    ledger.grant(account, 100, "").await.unwrap();
+    ledger.grant(account, 100, "", None).await.unwrap();
     hold(
         database.store(),
         &[(account, once, 10), (account, twice, 10)],
     )
-    .await
-    .unwrap();
+    .await;
     settle(database.store(), &[(account, twice, 10, 5)])
         .await
         .unwrap();
@@ -554,14 +647,14 @@ async fn write(store: Store, accounts: Vec<Uuid>, seed: u64, rounds: u64) -> (i6
     for _ in 0..rounds {
         let credits = 1 + random.below(50);
         ledger
-            .grant(random.one_of(&accounts), credits, "")
+            .grant(random.one_of(&accounts), credits, "", None)
             .await
             .unwrap();
         granted += credits;
         let holds: Vec<Hold> = (0..1 + random.below(6))
             .map(|_| (random.one_of(&accounts), Uuid::now_v7(), random.below(40)))
             .collect();
-        let verdicts = hold(&store, &holds).await.unwrap();
+        let verdicts = hold(&store, &holds).await;
         let settlements: Vec<Settlement> = holds
             .into_iter()
             .zip(verdicts)

@@ -8,6 +8,7 @@ mod faces;
 mod gate;
 mod generation;
 mod ledger;
+mod plans;
 mod rooms;
 mod store;
 

@@ -1,5 +1,6 @@
 SELECT accounts.id, accounts.name, accounts.plan, accounts.created_at,
-       plans.submits_per_minute, plans.reads_per_minute, plans.concurrent_tasks, plans.free_tier_included
+       plans.submits_per_minute, plans.reads_per_minute, plans.concurrent_tasks, plans.queued_tasks,
+       plans.monthly_credits, plans.free_tier_included
 FROM accounts
 JOIN plans ON plans.name = accounts.plan
 WHERE accounts.name = $1

@@ -9,14 +9,14 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, caller, given, invalid, page_size, timestamp};
-use crate::accounts::{self, NewKey, Scope, Scopes};
+use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::ledger;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
-    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, GetBalanceRequest,
+    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, ExpiringCredits, GetBalanceRequest,
     ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
-    RevokeApiKeyRequest, Transaction,
+    RevokeApiKeyRequest, SpendingCaps as SpendingCapsMessage, Transaction,
 };
 
 /// Movements in a page when the request does not say.
@@ -29,17 +29,9 @@ impl AccountService for Api {
         request: Request<GetBalanceRequest>,
     ) -> Result<Response<Balance>, Status> {
         let caller = caller(&request)?;
-        let balance = self
-            .ledger
-            .balance(caller.account_id())
-            .await
-            .map_err(ApiError::from)?;
-        Ok(Response::new(Balance {
-            account: caller.account_name().to_owned(),
-            plan: caller.plan().name.clone(),
-            available: balance.available,
-            held: balance.held,
-        }))
+        let (name, plan) = (caller.account_name(), &caller.plan().name);
+        let balance = self.balance(caller.account_id(), name, plan).await?;
+        Ok(Response::new(balance))
     }
 
     async fn list_transactions(
@@ -86,6 +78,7 @@ impl AccountService for Api {
             test: asked.test,
             scopes: scopes(&asked.scopes)?,
             expires_at,
+            caps: asked.spending_caps.map(caps).unwrap_or_default(),
         };
         caller.may_issue(&new).map_err(ApiError::from)?;
         let (secret, key) = self
@@ -123,6 +116,12 @@ impl AccountService for Api {
             Uuid::try_parse(&request.get_ref().id).map_err(|_| invalid("id", "must be a UUID"))?;
         let key = self
             .accounts
+            .key(caller.account_id(), id)
+            .await
+            .map_err(ApiError::from)?;
+        caller.may_revoke(&key).map_err(ApiError::from)?;
+        let key = self
+            .accounts
             .revoke_key(caller.account_id(), id)
             .await
             .map_err(ApiError::from)?;
@@ -131,10 +130,35 @@ impl AccountService for Api {
     }
 }
 
+impl Api {
+    /// What an account has now, and what of it expires.
+    pub(super) async fn balance(
+        &self,
+        account_id: Uuid,
+        name: &str,
+        plan: &str,
+    ) -> Result<Balance, ApiError> {
+        let balance = self.ledger.balance(account_id).await?;
+        let lots = self.ledger.lots(account_id).await?;
+        let expiring = lots.into_iter().map(|lot| ExpiringCredits {
+            credits: lot.remaining,
+            expires_at: Some(timestamp(lot.expires_at)),
+        });
+        Ok(Balance {
+            account: name.to_owned(),
+            plan: plan.to_owned(),
+            available: balance.available,
+            held: balance.held,
+            expiring: expiring.collect(),
+        })
+    }
+}
+
 /// The seconds that a protobuf `Timestamp` may hold: the years 1 to 9999.
 const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-fn point_in_time(field: &str, time: Timestamp) -> Result<SystemTime, ApiError> {
+/// The point in time of a message's field.
+pub(super) fn point_in_time(field: &str, time: Timestamp) -> Result<SystemTime, ApiError> {
     Some(time)
         .filter(|time| TIMESTAMP_SECONDS.contains(&time.seconds))
         .and_then(|time| SystemTime::try_from(time).ok())
@@ -149,6 +173,22 @@ fn scopes(names: &[String]) -> Result<Scopes, ApiError> {
         let scope = Scope::from_str(name).map_err(|error| invalid("scopes", error.to_string()))?;
         Ok(scopes.with(scope))
     })
+}
+
+fn caps(message: SpendingCapsMessage) -> SpendingCaps {
+    SpendingCaps {
+        per_hour: message.per_hour,
+        per_day: message.per_day,
+        total: message.total,
+    }
+}
+
+fn caps_message(caps: SpendingCaps) -> SpendingCapsMessage {
+    SpendingCapsMessage {
+        per_hour: caps.per_hour,
+        per_day: caps.per_day,
+        total: caps.total,
+    }
 }
 
 fn transaction_message(entry: ledger::Entry) -> Transaction {
@@ -180,5 +220,6 @@ fn key_message(key: accounts::ApiKey) -> ApiKey {
         created_at: Some(timestamp(key.created_at)),
         expires_at: key.expires_at.map(timestamp),
         revoked_at: key.revoked_at.map(timestamp),
+        spending_caps: (!key.caps.is_none()).then(|| caps_message(key.caps)),
     }
 }

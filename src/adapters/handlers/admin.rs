@@ -1,14 +1,18 @@
 //! `AdminService`.
 
+use std::num::NonZeroU32;
+
 use tonic::{Request, Response, Status};
 
-use super::{Api, given, page_size, timestamp};
+use super::account::point_in_time;
+use super::{Api, given, int32, invalid, page_size, timestamp};
 use crate::accounts;
 use crate::spec::error::ApiError;
 use crate::spec::v1::admin_service_server::AdminService;
 use crate::spec::v1::{
     Account, Balance, CreateAccountRequest, GrantCreditsRequest, ListAccountsRequest,
-    ListAccountsResponse, ListPlansRequest, ListPlansResponse, Plan, SetPlanRequest,
+    ListAccountsResponse, ListPlansRequest, ListPlansResponse, Plan, SavePlanRequest,
+    SetPlanRequest,
 };
 
 /// Accounts in a page when the request does not say.
@@ -80,6 +84,17 @@ impl AdminService for Api {
         }))
     }
 
+    async fn save_plan(&self, request: Request<SavePlanRequest>) -> Result<Response<Plan>, Status> {
+        let asked = request.into_inner().plan.unwrap_or_default();
+        let plan = self
+            .accounts
+            .save_plan(&plan_of(asked)?)
+            .await
+            .map_err(ApiError::from)?;
+        self.gate.forget();
+        Ok(Response::new(plan_message(plan)))
+    }
+
     async fn grant_credits(
         &self,
         request: Request<GrantCreditsRequest>,
@@ -90,17 +105,18 @@ impl AdminService for Api {
             .by_name(&asked.account)
             .await
             .map_err(ApiError::from)?;
-        let balance = self
-            .ledger
-            .grant(account.id, asked.credits, &asked.note)
+        let expires_at = asked
+            .expires_at
+            .map(|time| point_in_time("expiresAt", time))
+            .transpose()?;
+        self.ledger
+            .grant(account.id, asked.credits, &asked.note, expires_at)
             .await
             .map_err(ApiError::from)?;
-        Ok(Response::new(Balance {
-            account: account.name,
-            plan: account.plan,
-            available: balance.available,
-            held: balance.held,
-        }))
+        let balance = self
+            .balance(account.id, &account.name, &account.plan)
+            .await?;
+        Ok(Response::new(balance))
     }
 }
 
@@ -114,12 +130,34 @@ fn account_message(account: accounts::Account) -> Account {
 }
 
 fn plan_message(plan: accounts::Plan) -> Plan {
-    let number = |value: std::num::NonZeroU32| super::int32(value.get());
     Plan {
         name: plan.name,
-        submits_per_minute: number(plan.submits_per_minute),
-        reads_per_minute: number(plan.reads_per_minute),
-        concurrent_tasks: number(plan.concurrent_tasks),
+        submits_per_minute: int32(plan.submits_per_minute.get()),
+        reads_per_minute: int32(plan.reads_per_minute.get()),
+        concurrent_tasks: int32(plan.concurrent_tasks.get()),
         free_tier_included: plan.free_tier_included,
+        queued_tasks: int32(plan.queued_tasks),
+        monthly_credits: plan.monthly_credits,
     }
+}
+
+fn plan_of(message: Plan) -> Result<accounts::Plan, ApiError> {
+    let positive = |field: &str, number: i32| {
+        u32::try_from(number)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .ok_or_else(|| invalid(field, "must be 1 or more"))
+    };
+    Ok(accounts::Plan {
+        submits_per_minute: positive("plan.submitsPerMinute", message.submits_per_minute)?,
+        reads_per_minute: positive("plan.readsPerMinute", message.reads_per_minute)?,
+        concurrent_tasks: positive("plan.concurrentTasks", message.concurrent_tasks)?,
+        queued_tasks: message
+            .queued_tasks
+            .try_into()
+            .map_err(|_| invalid("plan.queuedTasks", "must be 0 or more"))?,
+        monthly_credits: message.monthly_credits,
+        free_tier_included: message.free_tier_included,
+        name: message.name,
+    })
 }

@@ -47,6 +47,7 @@ impl GenerationService for Api {
             provider: given(asked.provider),
             expects: Some(MediaType::Image),
             strict: asked.strict,
+            quote: given(asked.quote_id),
             ..generation::Request::default()
         };
         self.submit(&caller, request, key).await
@@ -71,6 +72,7 @@ impl GenerationService for Api {
             provider: given(asked.provider),
             expects: Some(MediaType::Video),
             strict: asked.strict,
+            quote: given(asked.quote_id),
             ..generation::Request::default()
         };
         self.submit(&caller, request, key).await
@@ -108,6 +110,9 @@ impl GenerationService for Api {
             count: int32(fitted.count),
             adjustments: adjustments.map(adjustment_message).collect(),
             available: quote.available,
+            quote_id: quote.id,
+            expires_at: Some(timestamp(quote.expires_at)),
+            unknowns: quote.unknowns,
         }))
     }
 
@@ -250,6 +255,7 @@ async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
         expects,
         scene: Scene::parse(&asked.scene),
         strict: asked.strict,
+        quote: given(asked.quote_id),
     })
 }
 

@@ -17,6 +17,6 @@ FROM claimed AS c
 WHERE t.account_id = c.account_id AND t.id = c.id
 RETURNING
     t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.late_outputs, t.failure,
-    t.quoted, t.charged, t.request -> 'adjustments' AS adjustments, t.provider,
+    t.quoted, t.charged, t.request, t.provider,
     t.created_at, t.started_at, t.finished_at,
-    t.request, t.attempt, t.upstream_id, t.deadline_at, t.cancel_requested
+    t.attempt, t.upstream_id, t.deadline_at, t.cancel_requested

@@ -1,3 +1,2 @@
--- Ends a batch of tasks and settles their holds; answers only what it ended.
-SELECT ordinal, charged, finished_at
-FROM finish_tasks($1, $2, $3, $4, $5, $6)
+-- Ends tasks; answers only what it ended.
+SELECT id, test, quoted, charged, key_id, created_at, finished_at FROM tasks_finish($1, $2, $3, $4, $5, $6)

@@ -2,7 +2,7 @@
 -- the newest, with any status.
 SELECT
     t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.late_outputs, t.failure,
-    t.quoted, t.charged, t.request -> 'adjustments' AS adjustments, t.provider,
+    t.quoted, t.charged, t.request, t.provider,
     t.created_at, t.started_at, t.finished_at
 FROM tasks AS t
 WHERE t.account_id = $1

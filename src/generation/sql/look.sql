@@ -2,7 +2,7 @@
 -- table was small: LIMIT keeps it from becoming a join with the whole.
 SELECT
     t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.late_outputs, t.failure,
-    t.quoted, t.charged, t.request -> 'adjustments' AS adjustments, t.provider,
+    t.quoted, t.charged, t.request, t.provider,
     t.created_at, t.started_at, t.finished_at,
     t.node_id, t.cancel_requested
 FROM unnest($1::uuid[], $2::uuid[]) AS a (account_id, id)

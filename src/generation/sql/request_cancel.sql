@@ -5,5 +5,5 @@ SET cancel_requested = true
 WHERE t.account_id = $1 AND t.id = $2 AND t.test = $3 AND t.finished_at IS NULL
 RETURNING
     t.account_id, t.id, t.test, t.model, t.media_type, t.status, t.progress, t.outputs, t.late_outputs, t.failure,
-    t.quoted, t.charged, t.request -> 'adjustments' AS adjustments, t.provider,
+    t.quoted, t.charged, t.request, t.provider,
     t.created_at, t.started_at, t.finished_at

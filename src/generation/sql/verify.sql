@@ -1,7 +1,7 @@
 -- Where tasks and the ledger disagree; that a task's movements agree among themselves is the
 -- ledger's own audit. A live task holds its price; it is settled when it ends and not before, and
 -- what it was charged is what was captured. A test task moves nothing. No movement is without its
--- task.
+-- task, and the last entry of each account counts the live tasks that it has open.
 SELECT account_id, id, problem
 FROM (
     SELECT
@@ -32,5 +32,16 @@ FROM (
     ) AS m USING (account_id, id)
 ) AS judged
 WHERE problem IS NOT NULL
+UNION ALL
+SELECT account_id, NULL, format('the ledger counts %s open tasks and there are %s', counted.open, found.open)
+FROM (
+    SELECT DISTINCT ON (account_id) account_id, open
+    FROM ledger_entries
+    ORDER BY account_id, seq DESC
+) AS counted
+LEFT JOIN (
+    SELECT account_id, count(*) AS open FROM tasks WHERE finished_at IS NULL AND NOT test GROUP BY account_id
+) AS found USING (account_id)
+WHERE counted.open <> COALESCE(found.open, 0)
 ORDER BY account_id, id
 LIMIT $1

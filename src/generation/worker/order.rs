@@ -19,12 +19,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use futures_util::future::try_join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::super::Core;
 use super::super::board::Live;
-use super::super::records::{Claimed, Ending};
+use super::super::changes::Ending;
+use super::super::records::Claimed;
 use super::super::status::Status;
 use super::{Assignment, Standing, too_late};
 use crate::store::StoreError;
@@ -186,15 +188,9 @@ impl Core {
                 failure: Some(too_late()),
                 ..Ending::empty(Status::Failed)
             };
-            let batch: Vec<_> = overdue
-                .into_iter()
-                .map(|(account_id, id)| (account_id, id, ending.clone()))
-                .collect();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            self.records.finish(&batch).await?;
-            if batch.len() < BATCH {
+            let end = |(account_id, id)| self.changes.finish(account_id, id, ending.clone());
+            let ended = try_join_all(overdue.into_iter().map(end)).await?;
+            if ended.len() < BATCH {
                 return Ok(());
             }
         }

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::super::Core;
 use super::super::board::Live;
-use super::super::records::Ending;
+use super::super::changes::Ending;
 use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
@@ -217,8 +217,8 @@ impl Run<'_> {
     async fn begin(&self, attempt: u32, provider: &str) -> Result<(), Stop> {
         let (core, live) = (self.core, self.live);
         let begin = || {
-            core.records
-                .begin(core.node, live.account_id, live.id, attempt, provider)
+            core.changes
+                .begin(live.account_id, live.id, attempt, provider)
         };
         let started_at = insist(self.core, self.live.id, begin)
             .await
@@ -283,10 +283,7 @@ impl Run<'_> {
 
     async fn arrived(&self, attempt: u32, upstream_id: String) -> Standing {
         let (core, live, id) = (self.core, self.live, upstream_id.as_str());
-        let submitted = || {
-            core.records
-                .submitted(live.account_id, live.id, attempt, id)
-        };
+        let submitted = || core.changes.arrive(live.account_id, live.id, attempt, id);
         insist(self.core, self.live.id, submitted).await;
         Standing::Asked {
             attempt,
@@ -421,8 +418,9 @@ impl Run<'_> {
             End::Canceled => {}
         }
         let ask = || {
-            let job = (task.account_id, task.id, ending.clone());
-            self.core.endings.ask(task.account_id, job)
+            self.core
+                .changes
+                .finish(task.account_id, task.id, ending.clone())
         };
         match insist(self.core, self.live.id, ask).await {
             Some(finished) => self.live.change(|task| {

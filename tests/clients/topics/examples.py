@@ -159,7 +159,7 @@ def links(report: Report, rest: Rest, task_id: str) -> None:
 def spellings(report: Report, server: Server) -> None:
     """What agents write instead of what is documented."""
     http = Http(server.port, server.test_key)
-    meant = http.data("POST", "/api/v1/quote", VIDEO)
+    meant = quoted(http, VIDEO)
     expect((meant["durationSeconds"], meant["width"], meant["height"]), (6, 1920, 1080), "the quote of the example")
     for name, change in [
         ("a number for text", {"duration": 5}),
@@ -170,7 +170,13 @@ def spellings(report: Report, server: Server) -> None:
         ("text for a yes or no", {"strict": "false"}),
     ]:
         with report.check(f"{name} means the same"):
-            expect(http.data("POST", "/api/v1/quote", {**VIDEO, **change}), meant, f"the quote with {change}")
+            expect(quoted(http, {**VIDEO, **change}), meant, f"the quote with {change}")
+
+
+def quoted(http: Http, request: dict) -> dict:
+    """What a quote says, without what makes it one of its own."""
+    quote = http.data("POST", "/api/v1/quote", request)
+    return {name: value for name, value in quote.items() if name not in ["quoteId", "expiresAt"]}
 
 
 def watch(report: Report, grpc: GrpcWay) -> None:

@@ -94,6 +94,8 @@ async fn table(server: &Server) -> Vec<Bad> {
         request
     };
     let sandbox = image(json!({"provider": "sandbox"}));
+    let quote = server.quote(test, &image(json!({}))).await["quoteId"].clone();
+    let expired = server.expired(quote.as_str().expect("a text")).await;
     let bad = |what, key: &String, call, request, status, reason| Bad {
         what,
         key: key.clone(),
@@ -190,6 +192,38 @@ async fn table(server: &Server) -> Vec<Bad> {
             image(json!({"provider": "nobody"})),
             422,
             "INVALID_ARGUMENT",
+        ),
+        bad(
+            "no quote",
+            test,
+            Call::Image,
+            image(json!({"quote_id": "quote_AAAA"})),
+            422,
+            "QUOTE_INVALID",
+        ),
+        bad(
+            "the quote of another request",
+            test,
+            Call::Image,
+            image(json!({"quote_id": quote, "seed": 1})),
+            422,
+            "QUOTE_INVALID",
+        ),
+        bad(
+            "the quote of another account",
+            other,
+            Call::Image,
+            image(json!({"quote_id": quote, "provider": "sandbox"})),
+            422,
+            "QUOTE_INVALID",
+        ),
+        bad(
+            "an expired quote",
+            test,
+            Call::Image,
+            image(json!({"quote_id": expired})),
+            422,
+            "QUOTE_EXPIRED",
         ),
         bad(
             "no id",

@@ -63,7 +63,7 @@ fn plays(task: &str, api_key: &str) -> Vec<Play> {
         "GetTaskStatus" unary GetTaskStatusRequest -> Task, json!({"taskId": task}), &[];
         "ListTasks" unary ListTasksRequest -> ListTasksResponse, json!({"pageSize": 5, "status": "SUCCESS"}), &[];
         "WatchTask" stream WatchTaskRequest -> Task, json!({"taskId": task}), &[];
-        "Quote" unary GenerateRequest -> QuoteResponse, picture.clone(), &[];
+        "Quote" unary GenerateRequest -> QuoteResponse, picture.clone(), &["quoteId", "expiresAt"];
         "ListModels" unary ListModelsRequest -> ListModelsResponse, json!({"mediaType": "VIDEO"}), &[];
         "GetModel" unary GetModelRequest -> Model, json!({"slug": "veo-3.1"}), &[];
         "GetBalance" unary GetBalanceRequest -> Balance, json!({}), &[];
@@ -80,6 +80,9 @@ fn plays(task: &str, api_key: &str) -> Vec<Play> {
         "ListAccounts" unary ListAccountsRequest -> ListAccountsResponse, json!({}), &[];
         "SetPlan" unary SetPlanRequest -> Account, json!({"account": "acme", "plan": "free"}), &[];
         "ListPlans" unary ListPlansRequest -> ListPlansResponse, json!({}), &[];
+        "SavePlan" unary SavePlanRequest -> Plan,
+            json!({"plan": {"name": "team", "submitsPerMinute": 1, "readsPerMinute": 2, "concurrentTasks": 3,
+                "queuedTasks": 4, "monthlyCredits": 5, "freeTierIncluded": true}}), &[];
         "GrantCredits" unary GrantCreditsRequest -> Balance, json!({"account": "acme", "credits": 5}), &[];
     }
 }

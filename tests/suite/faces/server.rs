@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use piooy::accounts::{Accounts, NewKey, Scope, Scopes};
+use piooy::accounts::{Accounts, NewKey, Scope, Scopes, SpendingCaps};
 use piooy::cli::Running;
 use piooy::ledger::Ledger;
 use piooy::settings::Settings;
@@ -169,7 +169,7 @@ impl Server {
         let account = self.accounts.create(name, plan).await.expect("is new");
         if credits > 0 {
             let ledger = Ledger::new(self.database.store().clone());
-            let granted = ledger.grant(account.id, credits, "for a test").await;
+            let granted = ledger.grant(account.id, credits, "for a test", None).await;
             granted.expect("credits can be granted");
         }
         let scopes = [Scope::Generate, Scope::Read, Scope::Keys];
@@ -211,6 +211,7 @@ pub async fn new_key(accounts: &Accounts, account: &str, scopes: &[Scope], test:
         test,
         scopes: scopes.iter().copied().collect::<Scopes>(),
         expires_at: None,
+        caps: SpendingCaps::NONE,
     };
     let made = accounts.create_key(account.id, new).await;
     made.expect("a key can be made").0.expose().to_owned()

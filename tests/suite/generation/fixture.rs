@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use object_store::memory::InMemory;
-use piooy::accounts::{Account, Accounts, NewKey, Scopes};
+use piooy::accounts::{Account, Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
 use piooy::catalog::Catalog;
 use piooy::gate::{Caller, Gate};
@@ -124,7 +124,7 @@ impl Fixture {
         let accounts = Accounts::new(store.clone());
         let account = accounts.create("acme", "mine").await.unwrap();
         let ledger = Ledger::new(store.clone());
-        ledger.grant(account.id, CREDITS, "").await.unwrap();
+        ledger.grant(account.id, CREDITS, "", None).await.unwrap();
         Self {
             account,
             ledger,
@@ -156,6 +156,7 @@ impl Fixture {
             test,
             scopes: Scopes::DEFAULT,
             expires_at: None,
+            caps: SpendingCaps::NONE,
         };
         let (secret, _) = self.accounts.create_key(account_id, new).await.unwrap();
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -177,6 +178,7 @@ impl Fixture {
             catalog: Arc::clone(&self.catalog),
             providers,
             assets: self.assets.clone(),
+            quote_secret: [9; 32],
         };
         Generation::start(parts, settings).await.unwrap()
     }

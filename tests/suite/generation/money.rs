@@ -17,7 +17,12 @@ async fn of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay() {
     let caller = fixture.stranger().await;
     fixture
         .ledger
-        .grant(caller.account_id(), PAYABLE * PICTURE + PICTURE - 1, "")
+        .grant(
+            caller.account_id(),
+            PAYABLE * PICTURE + PICTURE - 1,
+            "",
+            None,
+        )
         .await
         .unwrap();
     // A delay keeps the tasks open, so that nothing is released meanwhile.
@@ -51,10 +56,16 @@ async fn one_poisoned_submission_fails_alone() {
     const POISONED: usize = 17;
     let fixture = Fixture::new().await;
     let (node, caller) = (fixture.node().await, fixture.live().await);
-    // PostgreSQL has no U+0000 in its texts; the faces refuse it, here it comes through.
+    let poison = "CREATE FUNCTION choke() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'this row cannot be'; END $$;
+        CREATE TRIGGER choke BEFORE INSERT ON tasks
+            FOR EACH ROW WHEN (NEW.request LIKE '%poison%') EXECUTE FUNCTION choke()";
+    let client = fixture.database.store().client().await.unwrap();
+    client.batch_execute(poison).await.unwrap();
+    drop(client);
     let prompt = |index| {
         if index == POISONED {
-            "a \0 fox"
+            "a poisoned fox"
         } else {
             "[sandbox:delay=10m] a fox"
         }
@@ -83,7 +94,7 @@ async fn the_limit_on_concurrent_tasks_is_exact() {
     assert!(
         refused
             .iter()
-            .all(|answer| matches!(answer, Err(SubmitError::TooManyTasks { limit: 4 })))
+            .all(|answer| matches!(answer, Err(SubmitError::TooManyTasks { limit: 4, .. })))
     );
     // Test tasks have places of their own, and an ended task gives its place back.
     node.submit(&fixture.test().await, request(), None)
@@ -256,38 +267,24 @@ async fn reading_moves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_end_a_task_one_does() {
     let fixture = Fixture::new().await;
-    let (node, caller) = (fixture.node().await, fixture.live().await);
-    let task = node
+    let caller = fixture.live().await;
+    let nodes = [
+        fixture.node().await,
+        fixture.node().await,
+        fixture.node().await,
+    ];
+    let task = nodes[0]
         .submit(&caller, picture("[sandbox:delay=10m] a fox"), None)
         .await
         .unwrap();
-    let finish = async |status: &'static str| {
-        let client = fixture.database.store().client().await.unwrap();
-        let statement = include_str!("../../../src/generation/sql/finish.sql");
-        let failure =
-            (status == "FAILED").then(|| serde_json::json!({"reason": "INTERNAL", "message": ""}));
-        // Twice in one batch, too.
-        let [accounts, tasks] = [[fixture.account.id; 2], [task.id; 2]].map(|ids| ids.to_vec());
-        let nothing = vec![serde_json::json!([]); 2];
-        let rows = client
-            .query(
-                statement,
-                &[
-                    &accounts,
-                    &tasks,
-                    &vec![status; 2],
-                    &vec![0_i64; 2],
-                    &nothing,
-                    &vec![failure; 2],
-                ],
-            )
-            .await
-            .unwrap();
-        rows.len()
-    };
-    let tries = (0..20).map(|index| finish(if index % 2 == 0 { "FAILED" } else { "CANCELED" }));
-    let ended: usize = join_all(tries).await.into_iter().sum();
-    assert_eq!(ended, 1);
+    let cancels = (0..30).map(|index| nodes[index % 3].cancel(&caller, task.id));
+    for canceled in join_all(cancels).await {
+        canceled.unwrap();
+    }
+    assert_eq!(
+        ended(&nodes[1], &caller, task.id).await.status,
+        Status::Canceled
+    );
     assert_eq!(fixture.movements(task.id).await, ["HOLD 10", "RELEASE 10"]);
     assert_eq!(fixture.balance().await.available, CREDITS);
     fixture.assert_sound().await;

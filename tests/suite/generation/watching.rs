@@ -90,7 +90,7 @@ async fn waiting_costs_the_database_nothing() {
     let fixture = Fixture::new().await;
     fixture
         .ledger
-        .grant(fixture.account.id, 100_000, "")
+        .grant(fixture.account.id, 100_000, "", None)
         .await
         .unwrap();
     let calm = || Settings {

@@ -1,0 +1,371 @@
+//! The two round trips of a batch.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::decide::{Decided, Ended, Found, decide};
+use super::spending::Spending;
+use super::{Answer, Change, Ending, Submission, What};
+use crate::generation::batcher::Batch;
+use crate::generation::key::{Hash, Key};
+use crate::generation::news::News;
+use crate::ledger::Chains;
+use crate::store::{Client, Pipeline, Store, StoreError};
+
+const BY_KEYS: &str = include_str!("../sql/by_keys.sql");
+const OPEN_TESTS: &str = include_str!("../sql/open_tests.sql");
+const SPENDING: &str = include_str!("../sql/spending.sql");
+const BEGIN: &str = include_str!("../sql/begin.sql");
+const ARRIVE: &str = include_str!("../sql/arrive.sql");
+const FINISH: &str = include_str!("../sql/finish.sql");
+const INSERT: &str = include_str!("../sql/insert.sql");
+const SPEND: &str = include_str!("../sql/spend.sql");
+const GIVE_BACK: &str = include_str!("../sql/give_back.sql");
+const TELL: &str = include_str!("../sql/tell.sql");
+/// All of them: a statement that had to be prepared on the way would lose its place in the pipeline.
+const STATEMENTS: [&str; 10] = [
+    BY_KEYS, OPEN_TESTS, SPENDING, BEGIN, ARRIVE, FINISH, INSERT, SPEND, GIVE_BACK, TELL,
+];
+
+/// Writes batches of changes to the tasks of a node.
+pub(super) struct Writer {
+    pub store: Store,
+    pub node: Uuid,
+    pub news: News,
+    /// How long an idempotency key is remembered.
+    pub key_lifetime: Duration,
+}
+
+impl Batch for Writer {
+    type Job = Change;
+    type Answer = Answer;
+
+    async fn run(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
+        let pipeline = self.store.pipeline().await?;
+        Chains::prepare(&*pipeline).await?;
+        for statement in STATEMENTS {
+            pipeline.prepare_cached(statement).await?;
+        }
+        let found = self.look(&pipeline, jobs).await?;
+        let changed = found.begun.keys().chain(found.ended.keys()).copied();
+        let news = self.news.payload(changed);
+        let decided = decide(found, jobs)?;
+        pipeline
+            .commit(async |client: &Client| {
+                futures_util::try_join!(
+                    insert(client, self.node, jobs, &decided),
+                    async { decided.chains.append(client).await },
+                    spend(client, &decided),
+                    give_back(client, &decided),
+                    tell(client, news.as_deref()),
+                )
+            })
+            .await?;
+        Ok(decided.answers)
+    }
+}
+
+impl Writer {
+    /// The first round trip: locks, then reads, and writes what needs no decision.
+    async fn look(&self, pipeline: &Pipeline, jobs: &[Change]) -> Result<Found, StoreError> {
+        let client: &Client = pipeline;
+        let accounts: Vec<_> = jobs.iter().map(|job| job.account_id).collect();
+        let ((), chains, keys, open_tests, spending, begun, (), ended) = futures_util::try_join!(
+            pipeline.begin(),
+            Chains::lock(client, &accounts),
+            keys(client, jobs, self.key_lifetime),
+            open_tests(client, jobs),
+            spending(client, jobs),
+            begin(client, jobs, self.node),
+            arrive(client, jobs),
+            finish(client, jobs),
+        )?;
+        Ok(Found {
+            chains,
+            keys,
+            open_tests,
+            spending,
+            begun,
+            ended,
+        })
+    }
+}
+
+/// The submissions among the changes.
+fn submissions(jobs: &[Change]) -> impl Iterator<Item = (&Change, &Submission)> {
+    jobs.iter().filter_map(|job| match &job.what {
+        What::Submit(submission) => Some((job, submission)),
+        _ => None,
+    })
+}
+
+async fn query(
+    client: &Client,
+    statement: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, StoreError> {
+    let statement = client.prepare_cached(statement).await?;
+    Ok(client.query(&statement, values).await?)
+}
+
+/// The tasks that the batch's idempotency keys led to before, by key, with what was asked then.
+async fn keys(
+    client: &Client,
+    jobs: &[Change],
+    lifetime: Duration,
+) -> Result<HashMap<Hash, (Key, Uuid)>, StoreError> {
+    let bits: Vec<_> = submissions(jobs)
+        .filter_map(|(_, submission)| submission.key.as_ref().map(Key::bits))
+        .collect();
+    if bits.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = query(client, BY_KEYS, &[&bits, &lifetime.as_secs_f64()]).await?;
+    let mut keys = HashMap::with_capacity(rows.len());
+    for row in rows {
+        if let Some(key) = Key::from_bytes(row.try_get(1)?) {
+            keys.insert(key.hash, (key, row.try_get(0)?));
+        }
+    }
+    Ok(keys)
+}
+
+/// How many tasks each account has open in the world of test keys.
+async fn open_tests(client: &Client, jobs: &[Change]) -> Result<HashMap<Uuid, u32>, StoreError> {
+    let accounts: Vec<_> = submissions(jobs)
+        .filter(|(_, submission)| submission.test)
+        .map(|(job, _)| job.account_id)
+        .collect();
+    if accounts.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = query(client, OPEN_TESTS, &[&accounts]).await?;
+    let count = |row: &Row| {
+        let open: i64 = row.try_get(1)?;
+        Ok((row.try_get(0)?, u32::try_from(open).unwrap_or(u32::MAX)))
+    };
+    rows.iter().map(count).collect()
+}
+
+/// What the capped keys of the batch have spent.
+async fn spending(client: &Client, jobs: &[Change]) -> Result<HashMap<Uuid, Spending>, StoreError> {
+    let keys: Vec<_> = submissions(jobs)
+        .filter_map(|(_, submission)| submission.capped_key())
+        .collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = query(client, SPENDING, &[&keys]).await?;
+    let read = |row: &Row| {
+        let spending = Spending {
+            hour: row.try_get(1)?,
+            in_hour: row.try_get(2)?,
+            day: row.try_get(3)?,
+            in_day: row.try_get(4)?,
+            in_all: row.try_get(5)?,
+        };
+        Ok((row.try_get(0)?, spending))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Begins attempts; when work on each task began, of those that could.
+async fn begin(
+    client: &Client,
+    jobs: &[Change],
+    node: Uuid,
+) -> Result<HashMap<Uuid, SystemTime>, StoreError> {
+    let begins = |job| match job {
+        &Change {
+            account_id,
+            id,
+            what: What::Begin {
+                attempt,
+                ref provider,
+            },
+        } => Some((account_id, id, attempt, provider)),
+        _ => None,
+    };
+    let begins: Vec<_> = jobs.iter().filter_map(begins).collect();
+    if begins.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let values: [&(dyn ToSql + Sync); 5] = [
+        &node,
+        &column(&begins, |(account_id, ..)| *account_id),
+        &column(&begins, |(_, id, ..)| *id),
+        &column(&begins, |(_, _, attempt, _)| number(*attempt)),
+        &column(&begins, |(.., provider)| provider.as_str()),
+    ];
+    let rows = query(client, BEGIN, &values).await?;
+    let begun = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    rows.iter().map(begun).collect()
+}
+
+/// Notes the upstreams' ids of attempts.
+async fn arrive(client: &Client, jobs: &[Change]) -> Result<(), StoreError> {
+    let arrivals = |job| match job {
+        &Change {
+            account_id,
+            id,
+            what:
+                What::Arrive {
+                    attempt,
+                    ref upstream_id,
+                },
+        } => Some((account_id, id, attempt, upstream_id)),
+        _ => None,
+    };
+    let arrivals: Vec<_> = jobs.iter().filter_map(arrivals).collect();
+    if arrivals.is_empty() {
+        return Ok(());
+    }
+    let values: [&(dyn ToSql + Sync); 4] = [
+        &column(&arrivals, |(account_id, ..)| *account_id),
+        &column(&arrivals, |(_, id, ..)| *id),
+        &column(&arrivals, |(_, _, attempt, _)| number(*attempt)),
+        &column(&arrivals, |(.., upstream_id)| upstream_id.as_str()),
+    ];
+    query(client, ARRIVE, &values).await.map(drop)
+}
+
+/// Ends tasks that are open; of several endings of one task in the batch, the first counts.
+async fn finish(client: &Client, jobs: &[Change]) -> Result<HashMap<Uuid, Ended>, StoreError> {
+    let mut seen = HashSet::new();
+    let endings = |job| match job {
+        &Change {
+            account_id,
+            id,
+            what: What::Finish(ref ending),
+        } if seen.insert(id) => Some((account_id, id, ending)),
+        _ => None,
+    };
+    let endings: Vec<(_, _, &Ending)> = jobs.iter().filter_map(endings).collect();
+    if endings.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let outputs = |ending: &Ending| (!ending.outputs.is_empty()).then(|| json(&ending.outputs));
+    let values: [&(dyn ToSql + Sync); 6] = [
+        &column(&endings, |(account_id, ..)| *account_id),
+        &column(&endings, |(_, id, _)| *id),
+        &column(&endings, |(.., ending)| ending.status.as_str()),
+        &column(&endings, |(.., ending)| ending.charge),
+        &column(&endings, |(.., ending)| outputs(ending)),
+        &column(&endings, |(.., ending)| ending.failure.as_ref().map(json)),
+    ];
+    let rows = query(client, FINISH, &values).await?;
+    let ended = |row: &Row| {
+        let ended = Ended {
+            test: row.try_get(1)?,
+            quoted: row.try_get(2)?,
+            charged: row.try_get(3)?,
+            key_id: row.try_get(4)?,
+            created_at: row.try_get(5)?,
+            finished_at: row.try_get(6)?,
+        };
+        Ok((row.try_get(0)?, ended))
+    };
+    rows.iter().map(ended).collect()
+}
+
+/// Inserts the tasks of the submissions that were accepted.
+async fn insert(
+    client: &Client,
+    node: Uuid,
+    jobs: &[Change],
+    decided: &Decided,
+) -> Result<(), StoreError> {
+    let at = decided.chains.at();
+    let week = week(at);
+    let mut rows: Vec<(Uuid, Uuid, SystemTime, &Submission)> = Vec::with_capacity(jobs.len());
+    for (job, submission) in submissions(jobs) {
+        if let Some(deadline_at) = decided.accepted.get(&job.id) {
+            rows.push((job.account_id, job.id, *deadline_at, submission));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let values: [&(dyn ToSql + Sync); 14] = [
+        &at,
+        &node,
+        &column(&rows, |(account_id, ..)| *account_id),
+        &column(&rows, |(_, id, ..)| *id),
+        &column(&rows, |(_, _, deadline_at, _)| *deadline_at),
+        &column(&rows, |(.., s)| s.quoted),
+        &column(&rows, |(.., s)| s.key.map(|key| key.code(week))),
+        &column(&rows, |(.., s)| s.key.map(Key::to_bytes)),
+        &column(&rows, |(.., s)| s.test),
+        &column(&rows, |(.., s)| s.key_id),
+        &column(&rows, |(.., s)| s.media.as_str()),
+        &column(&rows, |(.., s)| s.model.as_str()),
+        &column(&rows, |(.., s)| s.provider),
+        &column(&rows, |(.., s)| json(&*s.work)),
+    ];
+    query(client, INSERT, &values).await.map(drop)
+}
+
+/// Writes what capped keys have spent by now.
+async fn spend(client: &Client, decided: &Decided) -> Result<(), StoreError> {
+    let spent: Vec<_> = decided.spent.iter().collect();
+    if spent.is_empty() {
+        return Ok(());
+    }
+    let values: [&(dyn ToSql + Sync); 7] = [
+        &column(&spent, |(key_id, _)| **key_id),
+        &column(&spent, |(_, (account_id, _))| *account_id),
+        &column(&spent, |(_, (_, spending))| spending.hour),
+        &column(&spent, |(_, (_, spending))| spending.in_hour),
+        &column(&spent, |(_, (_, spending))| spending.day),
+        &column(&spent, |(_, (_, spending))| spending.in_day),
+        &column(&spent, |(_, (_, spending))| spending.in_all),
+    ];
+    query(client, SPEND, &values).await.map(drop)
+}
+
+/// Takes what ended tasks gave back off what their keys have spent.
+async fn give_back(client: &Client, decided: &Decided) -> Result<(), StoreError> {
+    let given = &decided.given_back;
+    if given.is_empty() {
+        return Ok(());
+    }
+    let values: [&(dyn ToSql + Sync); 3] = [
+        &column(given, |given| given.key_id),
+        &column(given, |given| given.credits),
+        &column(given, |given| given.spent_at),
+    ];
+    query(client, GIVE_BACK, &values).await.map(drop)
+}
+
+/// Tells the other nodes what has begun and ended, if there are any.
+async fn tell(client: &Client, news: Option<&str>) -> Result<(), StoreError> {
+    match news {
+        Some(payload) => query(client, TELL, &[&payload]).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// One value of every element: PostgreSQL takes a batch as columns.
+fn column<'a, T, V>(batch: &'a [T], value: impl Fn(&'a T) -> V) -> Vec<V> {
+    batch.iter().map(value).collect()
+}
+
+fn number(attempt: u32) -> i32 {
+    i32::try_from(attempt).unwrap_or(i32::MAX)
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain values with text keys always serialize")
+}
+
+/// The week of a moment, counted as `task_key_week` does.
+fn week(moment: SystemTime) -> i64 {
+    const SECONDS: u64 = 7 * 24 * 60 * 60;
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| (since.as_secs() / SECONDS).cast_signed())
+}

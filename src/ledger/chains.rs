@@ -1,0 +1,407 @@
+//! Adding to the journal: what a batch moves is worked out in memory, from where the chains of its
+//! accounts end, and appended in one statement.
+//!
+//! [`Chains::lock`] makes the transaction the only writer to those chains, so what it works out is
+//! what will be. Nothing else adds entries to the journal. **Lock order**: one call, with every account
+//! of the transaction, before any row lock; see `V2__ledger.sql`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::error::Error;
+use std::time::SystemTime;
+
+use bytes::BytesMut;
+use deadpool_postgres::GenericClient;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
+
+use super::{Balance, Kind};
+use crate::store::StoreError;
+
+/// Why a movement cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MovementError {
+    /// Fewer credits are available than the movement takes.
+    #[error("only {available} credits are available")]
+    Insufficient {
+        /// What is available.
+        available: i64,
+    },
+    /// What is available and what is held would come to 2⁶³ or more.
+    #[error(
+        "the account's credits would exceed {}, the most an account can have",
+        i64::MAX
+    )]
+    TooLarge,
+    /// The amount is negative, or the account was not locked, or less is held than is to be
+    /// settled: a fault of ours.
+    #[error("the movement does not fit the account's entries")]
+    Unsound,
+}
+
+/// Where an account's chain ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    sequence: i64,
+    balance: Balance,
+    /// Its open tasks.
+    open: i32,
+}
+
+/// The ends of some accounts' chains, which the transaction alone can move, and the entries that it
+/// will append.
+#[derive(Debug)]
+pub struct Chains {
+    ends: HashMap<Uuid, End>,
+    at: SystemTime,
+    added: Added,
+}
+
+/// Entries as columns, which is how PostgreSQL takes a batch.
+#[derive(Debug, Default)]
+struct Added {
+    accounts: Vec<Uuid>,
+    sequences: Vec<i64>,
+    kinds: Vec<Kind>,
+    amounts: Vec<i64>,
+    available: Vec<i64>,
+    held: Vec<i64>,
+    open: Vec<i32>,
+    tasks: Vec<Option<Uuid>>,
+    notes: Vec<String>,
+}
+
+const LOCK: &str = include_str!("sql/lock.sql");
+const APPEND: &str = include_str!("sql/append.sql");
+
+impl Chains {
+    /// Prepares the statements of [`Chains::lock`] and [`Chains::append`], for whoever sends them in a
+    /// pipeline.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn prepare(client: &impl GenericClient) -> Result<(), StoreError> {
+        client.prepare_cached(LOCK).await?;
+        client.prepare_cached(APPEND).await?;
+        Ok(())
+    }
+
+    /// Waits until nobody else writes to the chains of `accounts`, and reads where they end. The
+    /// transaction keeps them to itself until it ends.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn lock(client: &impl GenericClient, accounts: &[Uuid]) -> Result<Self, StoreError> {
+        let mut accounts = accounts.to_vec();
+        accounts.sort_unstable();
+        accounts.dedup();
+        let statement = client.prepare_cached(LOCK).await?;
+        let rows = client.query(&statement, &[&accounts]).await?;
+        let mut ends = HashMap::with_capacity(rows.len());
+        let mut at = SystemTime::UNIX_EPOCH;
+        for row in rows {
+            let balance = Balance {
+                available: row.try_get(2)?,
+                held: row.try_get(3)?,
+            };
+            let end = End {
+                sequence: row.try_get(1)?,
+                balance,
+                open: row.try_get(4)?,
+            };
+            ends.insert(row.try_get(0)?, end);
+            at = row.try_get(5)?;
+        }
+        Ok(Self {
+            ends,
+            at,
+            added: Added::default(),
+        })
+    }
+
+    /// The database's time when the chains were locked: the time of everything that is appended.
+    #[must_use]
+    pub fn at(&self) -> SystemTime {
+        self.at
+    }
+
+    /// What the account has, with what was added so far.
+    ///
+    /// # Errors
+    /// [`MovementError::Unsound`] when it was not locked.
+    pub fn balance(&self, account: Uuid) -> Result<Balance, MovementError> {
+        let end = self.ends.get(&account).ok_or(MovementError::Unsound)?;
+        Ok(end.balance)
+    }
+
+    /// How many of the account's live tasks are open, with what was added so far.
+    ///
+    /// # Errors
+    /// [`MovementError::Unsound`] when it was not locked.
+    pub fn open(&self, account: Uuid) -> Result<u32, MovementError> {
+        let end = self.ends.get(&account).ok_or(MovementError::Unsound)?;
+        Ok(end.open.unsigned_abs())
+    }
+
+    /// Whether the account has no entry yet.
+    ///
+    /// # Errors
+    /// [`MovementError::Unsound`] when it was not locked.
+    pub fn is_empty(&self, account: Uuid) -> Result<bool, MovementError> {
+        let end = self.ends.get(&account).ok_or(MovementError::Unsound)?;
+        Ok(end.sequence == 0)
+    }
+
+    /// Holds credits for a task. Zero is held and recorded like any amount.
+    ///
+    /// # Errors
+    /// [`MovementError::Insufficient`]; nothing was added then.
+    pub fn hold(&mut self, account: Uuid, task: Uuid, amount: i64) -> Result<(), MovementError> {
+        self.add(account, Kind::Hold, amount, Some(task), 1, "")
+    }
+
+    /// Ends the hold of a task: captures `charged` of what is held for it and releases the rest. Where
+    /// both are something, that takes two entries; a hold of zero ends with a capture of zero.
+    ///
+    /// # Errors
+    /// [`MovementError::Unsound`]; nothing was added then.
+    pub fn settle(
+        &mut self,
+        account: Uuid,
+        task: Uuid,
+        held: i64,
+        charged: i64,
+    ) -> Result<(), MovementError> {
+        if !(0..=held).contains(&charged) || self.balance(account)?.held < held {
+            return Err(MovementError::Unsound);
+        }
+        let released = held - charged;
+        if charged > 0 || held == 0 {
+            self.add(account, Kind::Capture, charged, Some(task), -1, "")?;
+        }
+        if released > 0 {
+            let ended = i32::from(charged == 0);
+            self.add(account, Kind::Release, released, Some(task), -ended, "")?;
+        }
+        Ok(())
+    }
+
+    /// Gives credits to an account.
+    ///
+    /// # Errors
+    /// [`MovementError::TooLarge`]; nothing was added then.
+    pub fn grant(&mut self, account: Uuid, amount: i64, note: &str) -> Result<(), MovementError> {
+        self.add(account, Kind::Grant, amount, None, 0, note)
+    }
+
+    /// Takes credits whose time is over.
+    ///
+    /// # Errors
+    /// [`MovementError::Insufficient`]; nothing was added then.
+    pub fn expire(&mut self, account: Uuid, amount: i64, note: &str) -> Result<(), MovementError> {
+        self.add(account, Kind::Expire, amount, None, 0, note)
+    }
+
+    fn add(
+        &mut self,
+        account: Uuid,
+        kind: Kind,
+        amount: i64,
+        task: Option<Uuid>,
+        opened: i32,
+        note: &str,
+    ) -> Result<(), MovementError> {
+        let Entry::Occupied(mut end) = self.ends.entry(account) else {
+            return Err(MovementError::Unsound);
+        };
+        let last = end.get();
+        let next = End {
+            sequence: last.sequence + 1,
+            balance: last.balance.after(kind, amount)?,
+            open: last
+                .open
+                .checked_add(opened)
+                .filter(|open| *open >= 0)
+                .ok_or(MovementError::Unsound)?,
+        };
+        *end.get_mut() = next;
+        let added = &mut self.added;
+        added.accounts.push(account);
+        added.sequences.push(next.sequence);
+        added.kinds.push(kind);
+        added.amounts.push(amount);
+        added.available.push(next.balance.available);
+        added.held.push(next.balance.held);
+        added.open.push(next.open);
+        added.tasks.push(task);
+        added.notes.push(note.to_owned());
+        Ok(())
+    }
+
+    /// Appends what was added. To be sent before the COMMIT of the transaction that locked.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or refuses an entry.
+    pub async fn append(&self, client: &impl GenericClient) -> Result<(), StoreError> {
+        let added = &self.added;
+        if added.accounts.is_empty() {
+            return Ok(());
+        }
+        let statement = client.prepare_cached(APPEND).await?;
+        let values: [&(dyn ToSql + Sync); 10] = [
+            &self.at,
+            &added.accounts,
+            &added.sequences,
+            &added.kinds,
+            &added.amounts,
+            &added.available,
+            &added.held,
+            &added.open,
+            &added.tasks,
+            &added.notes,
+        ];
+        client.execute(&statement, &values).await?;
+        Ok(())
+    }
+}
+
+impl Balance {
+    /// The balance after a movement.
+    fn after(self, kind: Kind, amount: i64) -> Result<Self, MovementError> {
+        if amount < 0 {
+            return Err(MovementError::Unsound);
+        }
+        let Self { available, held } = self;
+        let spent = || {
+            available
+                .checked_sub(amount)
+                .filter(|left| *left >= 0)
+                .ok_or(MovementError::Insufficient { available })
+        };
+        let settled = || {
+            held.checked_sub(amount)
+                .filter(|left| *left >= 0)
+                .ok_or(MovementError::Unsound)
+        };
+        // Together they stay below 2⁶³, so moving credits between them cannot overflow.
+        let (available, held) = match kind {
+            Kind::Grant => {
+                let whole = available.checked_add(held);
+                let whole = whole.and_then(|whole| whole.checked_add(amount));
+                whole.ok_or(MovementError::TooLarge)?;
+                (available + amount, held)
+            }
+            Kind::Hold => (spent()?, held + amount),
+            Kind::Capture => (available, settled()?),
+            Kind::Release => (available + amount, settled()?),
+            Kind::Expire => (spent()?, held),
+        };
+        Ok(Self { available, held })
+    }
+}
+
+impl ToSql for Kind {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(self.name().as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(column: &Type) -> bool {
+        column.name() == "ledger_kind"
+    }
+
+    to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: Uuid = Uuid::nil();
+    const TASK: Uuid = Uuid::max();
+
+    fn chains(available: i64) -> Chains {
+        Chains::of(ACCOUNT, available)
+    }
+
+    impl Chains {
+        /// Of an account that has seven entries and so many credits.
+        pub(crate) fn of(account: Uuid, available: i64) -> Self {
+            let end = End {
+                sequence: 7,
+                balance: Balance { available, held: 0 },
+                open: 0,
+            };
+            Self {
+                ends: HashMap::from([(account, end)]),
+                at: SystemTime::UNIX_EPOCH,
+                added: Added::default(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_hold_that_does_not_fit_is_refused_alone() {
+        let mut chains = chains(10);
+        assert_eq!(chains.hold(ACCOUNT, TASK, 6), Ok(()));
+        let refused = Err(MovementError::Insufficient { available: 4 });
+        assert_eq!(chains.hold(ACCOUNT, TASK, 5), refused);
+        assert_eq!(chains.hold(ACCOUNT, TASK, 4), Ok(()));
+        assert_eq!(chains.added.sequences, [8, 9]);
+        assert_eq!(chains.added.available, [4, 0]);
+        assert_eq!(chains.added.open, [1, 2]);
+        assert_eq!(chains.open(ACCOUNT), Ok(2));
+    }
+
+    #[test]
+    fn a_settlement_takes_what_was_delivered_and_gives_back_the_rest() {
+        use Kind::{Capture, Release};
+        // held, charged, entries
+        let table: [(i64, i64, &[(Kind, i64, i32)]); 4] = [
+            (10, 10, &[(Capture, 10, 0)]),
+            (10, 4, &[(Capture, 4, 0), (Release, 6, 0)]),
+            (10, 0, &[(Release, 10, 0)]),
+            (0, 0, &[(Capture, 0, 0)]),
+        ];
+        for (held, charged, entries) in table {
+            let mut chains = chains(10);
+            chains.hold(ACCOUNT, TASK, held).expect("fits");
+            chains.settle(ACCOUNT, TASK, held, charged).expect("fits");
+            let added = &chains.added;
+            let settled: Vec<_> = (1..added.kinds.len())
+                .map(|at| (added.kinds[at], added.amounts[at], added.open[at]))
+                .collect();
+            assert_eq!(settled, entries, "{charged} of {held}");
+            let left = Balance {
+                available: 10 - charged,
+                held: 0,
+            };
+            assert_eq!(chains.balance(ACCOUNT), Ok(left));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_adds_nothing() {
+        let mut chains = chains(10);
+        let unsound = Err(MovementError::Unsound);
+        assert_eq!(chains.hold(ACCOUNT, TASK, -1), unsound);
+        assert_eq!(chains.hold(TASK, TASK, 1), unsound, "not locked");
+        assert_eq!(
+            chains.settle(ACCOUNT, TASK, 1, 2),
+            unsound,
+            "above the hold"
+        );
+        assert_eq!(
+            chains.settle(ACCOUNT, TASK, 5, 5),
+            unsound,
+            "nothing is held"
+        );
+        assert_eq!(
+            chains.grant(ACCOUNT, i64::MAX, ""),
+            Err(MovementError::TooLarge)
+        );
+        let short = Err(MovementError::Insufficient { available: 10 });
+        assert_eq!(chains.expire(ACCOUNT, 11, ""), short);
+        assert!(chains.added.accounts.is_empty());
+    }
+}

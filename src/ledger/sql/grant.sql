@@ -1,1 +1,0 @@
-SELECT available, held FROM ledger_grant($1, $2, $3)

@@ -1,0 +1,93 @@
+//! Keys that make and revoke keys: never one that may do, or spend, more.
+
+use piooy::accounts::Scope;
+use serde_json::{Value, json};
+
+use super::answers::Answer;
+use super::server::Server;
+
+const KEYS: &str = "/api/v1/apikeys";
+
+impl Server {
+    async fn make_key(&self, key: &str, asked: &Value) -> Answer {
+        self.rest(Some(key), "POST", KEYS, asked).await
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_made_with_spending_caps_and_keeps_them() {
+    let server = Server::start().await;
+    let caps = json!({"perHour": 10, "total": 0});
+    let asked = json!({"name": "agent", "scopes": ["read", "keys"],
+        "spending_caps": {"per_hour": "10", "total": 0}});
+    let made = server.make_key(&server.live_key, &asked).await.envelope;
+    assert_eq!(made["data"]["apiKey"]["spendingCaps"], caps, "{made}");
+    let listed = server
+        .rest(Some(&server.live_key), "GET", KEYS, &Value::Null)
+        .await;
+    let keys = &listed.envelope["data"]["apiKeys"];
+    assert_eq!(keys[0]["spendingCaps"], caps);
+    assert_eq!(keys[1].get("spendingCaps"), None, "the first live key");
+
+    let agent = made["data"]["key"].as_str().expect("a key");
+    let child = |caps: Value| json!({"name": "child", "scopes": ["read"], "spendingCaps": caps});
+    let refused = server
+        .make_key(agent, &child(json!({"perHour": 11, "total": 0})))
+        .await;
+    assert_eq!(
+        (refused.status, refused.reason()),
+        (422, "INVALID_ARGUMENT")
+    );
+    let violation = &refused.envelope["details"]["fieldViolations"][0];
+    assert_eq!(violation["field"], "spendingCaps");
+    let sentence = violation["description"].as_str().expect("a text");
+    assert!(
+        sentence.contains("at most 10 credits an hour and 0 credits in all"),
+        "{sentence}"
+    );
+    let taken = server
+        .make_key(
+            agent,
+            &child(json!({"perHour": 10, "total": 0, "perDay": 3})),
+        )
+        .await;
+    assert_eq!(taken.status, 200, "{}", taken.envelope);
+    let negative = server
+        .make_key(&server.live_key, &child(json!({"perDay": -1})))
+        .await;
+    let field = &negative.envelope["details"]["fieldViolations"][0]["field"];
+    assert_eq!(
+        (negative.status, field),
+        (422, &json!("spendingCaps.perDay"))
+    );
+}
+
+#[tokio::test]
+async fn a_test_key_neither_makes_nor_revokes_a_live_key() {
+    let server = Server::start().await;
+    let test = server.key("dev", &[Scope::Keys], true).await;
+    let live = json!({"name": "live", "scopes": ["keys"]});
+    let made = server.make_key(&server.live_key, &live).await.envelope;
+    let (live_key, id) = (&made["data"]["key"], &made["data"]["apiKey"]["id"]);
+    let path = format!("{KEYS}/{}", id.as_str().expect("an id"));
+
+    let refused = [
+        server.make_key(&test, &live).await,
+        server
+            .rest(Some(&test), "DELETE", &path, &Value::Null)
+            .await,
+    ];
+    for answer in refused {
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (403, "INSUFFICIENT_SCOPE"),
+            "{}",
+            answer.envelope
+        );
+    }
+    let live_key = live_key.as_str();
+    let revoked = server.rest(live_key, "DELETE", &path, &Value::Null).await;
+    assert!(revoked.envelope["data"]["revokedAt"].is_string());
+    let gone = server.rest(live_key, "GET", KEYS, &Value::Null).await;
+    assert_eq!(gone.reason(), "KEY_REVOKED");
+}
