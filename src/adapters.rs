@@ -3,10 +3,11 @@
 //! A request meets, in this order:
 //!
 //! 1. [`observe`]: a request id, a log line, and an answer even when something panics.
-//! 2. The face, told by content type and path: [`grpc`] for `application/grpc*`, [`mcp`] for
+//! 2. [`cross_origin`]: browsers learn that any page may call.
+//! 3. The face, told by content type and path: [`grpc`] for `application/grpc*`, [`mcp`] for
 //!    `/api/mcp/…`, [`files`] for `/files/…`, [`rest`] for the rest of the API.
-//! 3. [`entry`]: the credential is turned into a `Caller` and the call spends its budget.
-//! 4. The method's handler in [`handlers`], the only code that knows both messages and use cases.
+//! 4. [`entry`]: the credential is turned into a `Caller` and the call spends its budget.
+//! 5. The method's handler in [`handlers`], the only code that knows both messages and use cases.
 //!
 //! REST and MCP decode JSON into the message and call the handler in process; nothing is written
 //! twice. [`errors`] says which reason of the one table each room's errors have.
@@ -15,14 +16,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+use http::Method;
+use tower::ServiceExt;
 
 use crate::assets::Assets;
 use crate::gate::Gate;
 use crate::spec::method::Registry;
 use crate::store::Store;
 
+mod cross_origin;
 mod discovery;
 mod entry;
 mod errors;
@@ -61,40 +64,61 @@ pub struct Options {
     pub allowed_origins: Vec<String>,
 }
 
-/// All faces of the methods in `registry`. Must run inside a tokio runtime.
-///
-/// # Errors
-/// The scope that a method names and that does not exist.
-pub fn router(registry: Registry, parts: Parts) -> Result<Router, entry::UnknownScope> {
-    let (services, methods) = registry.into_parts();
-    let entrances = methods
-        .into_iter()
-        .map(entry::Entrance::new)
-        .collect::<Result<Vec<_>, _>>()?;
-    let house = Arc::new(entry::House { entrances, parts });
-    let grpc = grpc::router(services, &house);
-    let http = Router::new()
-        .merge(rest::router(&house))
-        .merge(mcp::router(&house))
-        .merge(files::router(&house))
-        .merge(discovery::router(&house))
-        .fallback(rest::not_found)
-        .method_not_allowed_fallback(rest::method_not_allowed);
-    // gRPC is told by content type, so that its paths and the fallbacks above never meet.
-    let by_content_type = from_fn(move |request: Request, next: Next| {
-        let grpc = grpc.clone();
-        async move {
-            if grpc::is_grpc(request.headers()) {
-                grpc::serve(grpc, request).await
-            } else {
-                next.run(request).await
-            }
+/// All faces of the methods of a registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Faces {
+    grpc: Router,
+    http: Router,
+}
+
+impl Faces {
+    /// The faces of the methods in `registry`. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The scope that a method names and that does not exist.
+    pub fn new(registry: Registry, parts: Parts) -> Result<Self, entry::UnknownScope> {
+        let (services, methods) = registry.into_parts();
+        let entrances = methods
+            .into_iter()
+            .map(entry::Entrance::new)
+            .collect::<Result<Vec<_>, _>>()?;
+        let house = Arc::new(entry::House { entrances, parts });
+        let http = Router::new()
+            .merge(rest::router(&house))
+            .merge(mcp::router(&house))
+            .merge(files::router(&house))
+            .merge(discovery::router(&house))
+            .fallback(rest::not_found)
+            .method_not_allowed_fallback(rest::method_not_allowed);
+        Ok(Self {
+            grpc: grpc::router(services, &house),
+            http,
+        })
+    }
+
+    /// Answers a request. What every request meets is called here one after the other, without the
+    /// boxes that layers of a router would put around each other for every request.
+    pub async fn answer(self, request: Request) -> Response {
+        observe::observe(request, |request| self.route(request)).await
+    }
+
+    async fn route(self, request: Request) -> Response {
+        if request.method() == Method::OPTIONS {
+            return cross_origin::preflight(request.headers());
         }
-    });
-    Ok(http
-        .layer(by_content_type)
-        .layer(entry::cross_origin())
-        .layer(from_fn(observe::observe)))
+        // gRPC is told by content type, so that its paths and the fallbacks of the others never meet.
+        let face = if grpc::is_grpc(request.headers()) {
+            self.grpc
+        } else {
+            self.http
+        };
+        let mut response = match face.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        cross_origin::put_headers(response.headers_mut());
+        response
+    }
 }
 
 /// Answers with a failure in the envelope.

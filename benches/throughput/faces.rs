@@ -138,13 +138,13 @@ impl Faces {
                 allowed_origins: Vec::new(),
             },
         };
-        let router = adapters::router(registry, parts)?;
+        let faces = adapters::Faces::new(registry, parts)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server::serve(
             listener,
-            router,
+            faces,
             stop.clone().cancelled_owned(),
         ));
         Ok(Self {

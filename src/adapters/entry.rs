@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method as Verb, header};
-use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
 use super::Parts;
 use crate::accounts::Scope;
@@ -167,31 +166,6 @@ pub fn put_allowance(headers: &mut HeaderMap, allowance: &Allowance) {
     for (name, value) in values {
         headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
     }
-}
-
-/// Any page may call the API: a caller shows a key, never a cookie, so there is nothing that a foreign
-/// page could borrow. (MCP checks origins on top.)
-pub fn cross_origin() -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(Any)
-        // A star would not allow Authorization (Fetch standard, "CORS-preflight fetch").
-        .allow_headers(AllowHeaders::mirror_request())
-        .allow_methods([Verb::GET, Verb::POST, Verb::PUT, Verb::PATCH, Verb::DELETE])
-        .expose_headers([
-            header::ETAG,
-            header::ACCEPT_RANGES,
-            header::CONTENT_RANGE,
-            header::RETRY_AFTER,
-            header::WWW_AUTHENTICATE,
-            HeaderName::from_static("x-request-id"),
-            HeaderName::from_static("ratelimit-limit"),
-            HeaderName::from_static("ratelimit-remaining"),
-            HeaderName::from_static("ratelimit-reset"),
-            HeaderName::from_static("grpc-status"),
-            HeaderName::from_static("grpc-message"),
-            HeaderName::from_static("grpc-status-details-bin"),
-        ])
-        .max_age(Duration::from_secs(3600))
 }
 
 /// The house as the state of a face.

@@ -14,7 +14,6 @@ use http::{HeaderMap, header};
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
-use tower::ServiceExt;
 
 use super::entry::{Peer, Shared, allowance_of, put_allowance};
 use super::rest::too_large;
@@ -60,14 +59,6 @@ pub fn router(services: Routes, house: &Shared) -> Router {
         .into_axum_router()
         .layer(from_fn_with_state(gated, gate))
         .layer(GrpcWebLayer::new())
-}
-
-/// Runs one gRPC request.
-pub async fn serve(router: Router, request: Request) -> Response {
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
 }
 
 /// Lets calls of the API pass with their caller; everything else passes as it is.

@@ -85,7 +85,7 @@ async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
     }
     match Incoming::parse(&body) {
         Ok(incoming) => mcp
-            .answer(&parts.headers, &caller, incoming)
+            .answer(parts.headers, caller, incoming)
             .await
             .into_response(),
         Err(error) => Reply::failed(None, error, Era::Modern).into_response(),
@@ -94,12 +94,12 @@ async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
 
 impl Mcp {
     /// Answers one message.
-    async fn answer(&self, headers: &HeaderMap, caller: &Caller, incoming: Incoming<'_>) -> Reply {
+    async fn answer(&self, headers: HeaderMap, caller: Caller, incoming: Incoming<'_>) -> Reply {
         let (Some(id), Some(method)) = (incoming.id, incoming.method.as_deref()) else {
             // A notification, or the answer to a question that was never asked.
             return Reply::Accepted;
         };
-        let era = match era::of(headers, method, incoming.params) {
+        let era = match era::of(&headers, method, incoming.params) {
             Ok(era) => era,
             Err(error) => return Reply::failed(Some(id), error, Era::Modern),
         };
@@ -118,8 +118,8 @@ impl Mcp {
     /// The `result` of a request, as JSON text.
     async fn result(
         &self,
-        headers: &HeaderMap,
-        caller: &Caller,
+        headers: HeaderMap,
+        caller: Caller,
         era: Era,
         method: &str,
         params: Option<&RawValue>,
@@ -143,7 +143,7 @@ impl Mcp {
         let mut replies = Vec::new();
         for message in messages {
             let reply = match Incoming::parse(message.get().as_bytes()) {
-                Ok(incoming) => self.answer(headers, caller, incoming).await,
+                Ok(incoming) => self.answer(headers.clone(), caller.clone(), incoming).await,
                 Err(error) => Reply::failed(None, error, Era::Legacy),
             };
             replies.extend(reply.into_json());

@@ -4,7 +4,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue};
@@ -22,7 +21,10 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Gives the request an id (the caller's own, if it is a sane one), runs it, turns a panic into
 /// `INTERNAL`, and writes a line of log. Neither headers nor bodies are logged.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+pub async fn observe<F: Future<Output = Response>>(
+    mut request: Request,
+    run: impl FnOnce(Request) -> F,
+) -> Response {
     let id = request
         .headers()
         .get(&REQUEST_ID)
@@ -36,16 +38,16 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
             HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("none"))
         });
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let is_grpc = grpc::is_grpc(request.headers());
     let started = Instant::now();
     // What is logged on the way can be found by the id that the caller was told.
     let span = tracing::error_span!("request", id = ?id);
-    let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let run = AssertUnwindSafe(run(request)).catch_unwind();
     let mut response = match run.instrument(span).await {
         Ok(response) => response,
         Err(_) => {
-            tracing::error!(%method, path, id = ?id, "a request panicked");
+            tracing::error!(%method, path = uri.path(), id = ?id, "a request panicked");
             let error = ApiError::internal();
             if is_grpc {
                 tonic::Status::from(error).into_http()
@@ -57,9 +59,9 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     response.headers_mut().insert(REQUEST_ID, id.clone());
     let (status, took) = (response.status().as_u16(), started.elapsed());
     if status >= 500 {
-        tracing::warn!(%method, path, status, ?took, id = ?id, "answered");
+        tracing::warn!(%method, path = uri.path(), status, ?took, id = ?id, "answered");
     } else {
-        tracing::debug!(%method, path, status, ?took, id = ?id, "answered");
+        tracing::debug!(%method, path = uri.path(), status, ?took, id = ?id, "answered");
     }
     response
 }

@@ -4,15 +4,15 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt;
 
+use super::Faces;
 use super::entry::Peer;
 
 /// How long a client may take to send a request's headers.
@@ -31,8 +31,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How long to wait after the listener failed, for example for want of file descriptors.
 const LISTENER_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `stop` comes true, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+/// Serves `faces` on `listener` until `stop` comes true, then lets open requests end.
+pub async fn serve(listener: TcpListener, faces: Faces, stop: impl Future<Output = ()>) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -53,7 +53,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         };
         match accepted {
             Ok((stream, address)) => {
-                let connection = connection(&builder, stream, Peer(address.ip()), router.clone());
+                let connection = connection(&builder, stream, Peer(address.ip()), faces.clone());
                 let watched = connections.watch(connection);
                 tokio::spawn(async move {
                     if let Err(error) = watched.await {
@@ -80,7 +80,7 @@ fn connection(
     builder: &Builder<TokioExecutor>,
     stream: TcpStream,
     peer: Peer,
-    router: Router,
+    faces: Faces,
 ) -> hyper_util::server::conn::auto::Connection<
     'static,
     TokioIo<TcpStream>,
@@ -96,7 +96,8 @@ fn connection(
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request.map(Body::new))
+        let answer = faces.clone().answer(request.map(Body::new));
+        answer.map(Ok::<_, Infallible>)
     });
     builder
         .serve_connection(TokioIo::new(stream), service)

@@ -16,7 +16,7 @@ use super::Failure;
 use super::database::Database;
 use crate::accounts::{Accounts, FirstKeys, secrets};
 use crate::adapters::handlers::Api;
-use crate::adapters::{self, Options, Parts, server};
+use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
 use crate::catalog::Catalog;
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
@@ -98,18 +98,18 @@ pub async fn start(
     let catalog = Arc::new(catalog(settings)?);
     let database = Database::own(settings).await?;
     match assemble(settings, &database, catalog, show).await {
-        Ok((router, generation)) => {
+        Ok((faces, generation)) => {
             let stop = CancellationToken::new();
-            let faces = tokio::spawn(server::serve(
+            let serving = tokio::spawn(server::serve(
                 listener,
-                router,
+                faces,
                 stop.clone().cancelled_owned(),
             ));
             Ok(Running {
                 database,
                 generation,
                 stop,
-                faces,
+                faces: serving,
             })
         }
         Err(error) => {
@@ -125,7 +125,7 @@ async fn assemble(
     database: &Database,
     catalog: Arc<Catalog>,
     show: &(impl Fn(&FirstKeys) + Sync),
-) -> Result<(axum::Router, Arc<Generation>), Failure> {
+) -> Result<(Faces, Arc<Generation>), Failure> {
     let store = database.store.clone();
     let (accounts, ledger) = (Accounts::new(store.clone()), Ledger::new(store.clone()));
     if let Some(dev) = accounts.first_start(show).await? {
@@ -182,7 +182,7 @@ async fn assemble(
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),
     };
-    let router = adapters::router(
+    let faces = Faces::new(
         registry,
         Parts {
             gate,
@@ -191,7 +191,7 @@ async fn assemble(
             options,
         },
     )?;
-    Ok((router, generation))
+    Ok((faces, generation))
 }
 
 fn catalog(settings: &Settings) -> Result<Catalog, Failure> {

@@ -106,8 +106,8 @@ impl Mcp {
     /// Parameters that are not those of a call, or an unknown tool.
     pub(super) async fn call(
         &self,
-        headers: &HeaderMap,
-        caller: &Caller,
+        headers: HeaderMap,
+        caller: Caller,
         era: Era,
         params: Option<&RawValue>,
     ) -> Result<Bytes, RpcError> {
@@ -141,14 +141,14 @@ impl Mcp {
     async fn run(
         &self,
         at: usize,
-        headers: &HeaderMap,
-        caller: &Caller,
+        headers: HeaderMap,
+        caller: Caller,
         arguments: Bytes,
         idempotency_key: Option<&str>,
     ) -> Result<Vec<u8>, ApiError> {
         let entrance = &self.house.entrances[at];
-        let admitted = self.house.admit(caller.clone(), entrance)?;
-        let mut metadata = MetadataMap::from_headers(headers.clone());
+        let admitted = self.house.admit(caller, entrance)?;
+        let mut metadata = MetadataMap::from_headers(headers);
         if let Some(key) = idempotency_key {
             let key = MetadataValue::try_from(key).map_err(|_| unreadable_key())?;
             metadata.insert(IDEMPOTENCY_KEY, key);
@@ -165,10 +165,9 @@ impl Mcp {
 /// A `CallToolResult` around an envelope.
 fn result(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
     let envelope = String::from_utf8_lossy(envelope);
-    let text = Value::String(envelope.clone().into_owned()).to_string();
-    let mut result = String::with_capacity(envelope.len() * 2 + 256);
+    let mut result = String::with_capacity(envelope.len() * 5 / 2 + 256);
     result.push_str(r#"{"content":[{"type":"text","text":"#);
-    result.push_str(&text);
+    result.push_str(&Value::from(&*envelope).to_string());
     result.push_str(r#"}],"structuredContent":"#);
     result.push_str(&envelope);
     result.push_str(if is_error {

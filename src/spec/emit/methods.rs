@@ -117,10 +117,19 @@ fn step(spec: &Spec, method: &MethodDescriptor, index: usize) -> Result<String, 
         "    {{ let service = service.clone();\n      \
          registry.{kind}(&METHODS[{index}], move |request: ::tonic::Request<{input}>| {{\n          \
          let service = service.clone();\n          \
-         async move {{ {service}::{name}(service.as_ref(), request).await }}\n      }}); }}\n",
-        service = service_trait(method.parent_service()),
-        name = snake(method.name()),
+         async move {{\n{call}          }}\n      }}); }}\n",
+        call = guarded(method, "service.0"),
     ))
+}
+
+/// The statements that check the limits of `request` and then call the handler on `service`.
+fn guarded(method: &MethodDescriptor, service: &str) -> String {
+    format!(
+        "        ::piooy::spec::method::check(&request)?;\n        \
+         ::piooy::spec::method::run({path}::{name}(&{service}, request)).await\n",
+        path = service_trait(method.parent_service()),
+        name = snake(method.name()),
+    )
 }
 
 /// The service trait for `Checked<S>`: check the limits, then call the handler.
@@ -138,10 +147,9 @@ fn checked(spec: &Spec, service: &ServiceDescriptor) -> Result<String, Wrong> {
         let _ = writeln!(
             body,
             "    async fn {name}(&self, request: ::tonic::Request<{input}>) \
-             -> ::core::result::Result<::tonic::Response<{output}>, ::tonic::Status> {{\n        \
-             ::piooy::spec::method::check(&request)?;\n        \
-             ::piooy::spec::method::run(self.0.{name}(request)).await\n    }}",
+             -> ::core::result::Result<::tonic::Response<{output}>, ::tonic::Status> {{\n{call}    }}",
             name = snake(method.name()),
+            call = guarded(&method, "self.0"),
         );
     }
     Ok(format!(

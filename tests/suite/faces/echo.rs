@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use piooy::accounts::{Accounts, Scope};
-use piooy::adapters::{self, Options, Parts, server};
+use piooy::adapters::{Faces, Options, Parts, server};
 use piooy::assets::Assets;
 use piooy::gate::Gate;
 use piooy::spec::method::Registry;
@@ -70,8 +70,8 @@ impl Echo {
                 allowed_origins: Vec::new(),
             },
         };
-        let router = adapters::router(registry, parts).expect("its scope exists");
-        tokio::spawn(server::serve(listener, router, std::future::pending()));
+        let faces = Faces::new(registry, parts).expect("its scope exists");
+        tokio::spawn(server::serve(listener, faces, std::future::pending()));
         Self {
             place: Place::new(public_url),
             read_key: new_key(&accounts, "dev", &[Scope::Read], false).await,
