@@ -143,9 +143,7 @@ impl Mcp {
         let mut replies = Vec::new();
         for message in messages {
             let reply = match Incoming::parse(message.get().as_bytes()) {
-                Ok(incoming) => {
-                    self.answer(headers.clone(), caller.clone(), incoming).await
-                }
+                Ok(incoming) => self.answer(headers.clone(), caller.clone(), incoming).await,
                 Err(error) => Reply::failed(None, error, Era::Legacy),
             };
             replies.extend(reply.into_json());

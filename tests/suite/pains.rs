@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use piooy::catalog::Catalog;
 use piooy::generation::{Generation, Parts, Request, Status, SubmitError};
-use piooy::ledger::{Kind, Ledger};
+use piooy::ledger::{EntryFilter, Kind, Ledger};
 
 use crate::generation::fixture::{
     CREDITS, Fixture, MODELS, PICTURE, ended, picture, refused, routed, run, sandbox, settings,
@@ -78,7 +78,7 @@ async fn reading_a_finished_task_never_charges_again() {
     let task = run(&node, &caller, picture("a fox")).await;
     let before = fixture
         .ledger
-        .entries(fixture.account.id, None, 10)
+        .entries(fixture.account.id, &EntryFilter::default(), None, 10)
         .await
         .unwrap();
     for reader in [&node, &other] {
@@ -90,7 +90,7 @@ async fn reading_a_finished_task_never_charges_again() {
     }
     let after = fixture
         .ledger
-        .entries(fixture.account.id, None, 10)
+        .entries(fixture.account.id, &EntryFilter::default(), None, 10)
         .await
         .unwrap();
     assert_eq!(after, before);
@@ -212,6 +212,7 @@ async fn what_has_no_price_does_not_run() {
         catalog: Arc::new(Catalog::load(&unpriced).unwrap()),
         providers: providers(&[&upstream]),
         assets: fixture.assets.clone(),
+        quote_secret: [9; 32],
     };
     let node = Generation::start(parts, settings()).await.unwrap();
     let caller = fixture.live().await;
@@ -230,11 +231,12 @@ async fn what_has_no_price_does_not_run() {
         ));
     }
     assert_eq!(upstream.submissions(), 0);
-    let entries = fixture
+    let page = fixture
         .ledger
-        .entries(fixture.account.id, None, 10)
+        .entries(fixture.account.id, &EntryFilter::default(), None, 10)
         .await
         .unwrap();
+    let entries = page.entries;
     assert_eq!(
         entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(),
         [Kind::Grant]

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use piooy::catalog::MediaType;
 use piooy::gate::Caller;
 use piooy::generation::{Credits, Request, Status, SubmitError, Task, TaskError};
-use piooy::ledger::{Kind as Movement, Ledger};
+use piooy::ledger::{EntryFilter, Kind as Movement, Ledger};
 use piooy::providers::FailureReason;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};

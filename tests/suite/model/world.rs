@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use object_store::memory::InMemory;
-use piooy::accounts::{Accounts, NewKey, Scopes};
+use piooy::accounts::{Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
 use piooy::catalog::Catalog;
 use piooy::gate::{Caller, Gate};
@@ -104,6 +104,7 @@ impl World {
             catalog: Arc::clone(&self.catalog),
             providers: self.scripts.providers(),
             assets: self.assets.clone(),
+            quote_secret: [9; 32],
         }
     }
 
@@ -165,6 +166,7 @@ impl World {
             test: false,
             scopes: Scopes::DEFAULT,
             expires_at: None,
+            caps: SpendingCaps::NONE,
         };
         let (secret, _) = self.accounts.create_key(account.id, new).await.unwrap();
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -256,7 +258,7 @@ pub async fn grant(
     credits: i64,
     note: &str,
 ) -> Result<Balance, LedgerError> {
-    ledger.grant(account, credits, note).await
+    ledger.grant(account, credits, note, None).await
 }
 
 async fn start(parts: Parts, settings: Settings) -> Arc<Generation> {
