@@ -262,7 +262,7 @@ async fn a_limit_on_tasks_is_one_limit_over_all_replicas() {
     for answer in answers {
         assert!(matches!(
             answer,
-            Ok(_) | Err(SubmitError::TooManyTasks { limit: 4 })
+            Ok(_) | Err(SubmitError::TooManyTasks { limit: 4, .. })
         ));
     }
 }

@@ -196,7 +196,10 @@ impl Fixture {
     }
 
     pub async fn grant(&self, account_id: Uuid, credits: i64) {
-        self.ledger.grant(account_id, credits, "", None).await.unwrap();
+        self.ledger
+            .grant(account_id, credits, "", None)
+            .await
+            .unwrap();
     }
 
     pub async fn balance(&self) -> Balance {

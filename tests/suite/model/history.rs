@@ -769,7 +769,8 @@ impl History {
     async fn settle_up(&mut self) -> Judged {
         let account = self.caller.account_id();
         let ledger = Ledger::new(self.world.store().clone());
-        let page = ledger.entries(account, &EntryFilter::default(), None, usize::MAX);
+        let everything = EntryFilter::default();
+        let page = ledger.entries(account, &everything, None, usize::MAX);
         let mut entries = page.await.map_err(|error| error.to_string())?.entries;
         entries.reverse();
         let granted: Vec<_> = entries
