@@ -26,7 +26,7 @@ mod csv;
 mod lots;
 mod statement;
 
-pub use chains::{Chains, MovementError};
+pub use chains::{Chains, Ends, MovementError};
 pub use csv::{CSV_HEADER, csv_lines};
 pub use lots::Lot;
 pub use statement::{ENTRIES_MAX, EXAMINED_MAX, EntryFilter, EntryPage};

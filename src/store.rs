@@ -110,6 +110,15 @@ impl StoreError {
         }
     }
 
+    /// Whether what was written rested on something that is not so any more; to be worked out anew.
+    pub fn is_outdated(&self) -> bool {
+        let code = match self {
+            Self::Database(error) => error.code(),
+            _ => None,
+        };
+        code == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
+    }
+
     /// The name of the constraint that refused the statement, if that was the cause.
     pub fn constraint(&self) -> Option<&str> {
         match self {

@@ -32,7 +32,7 @@ SELECT
     time.at + interval '3 seconds',
     time.at + interval '10 minutes',
     decode(random.hex || substr(random.hex, 1, 16), 'hex'),
-    (task_key_week(time.at) << 47)
+    (floor(extract(epoch FROM time.at) / 604800)::bigint << 47)
         | (('x' || substr(random.hex, 1, 16))::bit(64)::bigint & 140737488355327)
 FROM generate_series(1, 10000) AS turn
 CROSS JOIN accounts AS account

@@ -1,5 +1,5 @@
 //! What happens to tasks, written in batches: submissions, attempts, upstreams' ids and endings of
-//! many callers in one transaction, two round trips long.
+//! many callers in one transaction, one or two round trips long.
 //!
 //! ```text
 //! lock the accounts, see where their chains end ─┐
@@ -15,6 +15,9 @@
 //!   no place, no credits and no key.
 //! - **A task ends once**: of all that try, the first that finds the row open; its money is settled in
 //!   the same transaction.
+//! - Usually one round trip does: what the first would find is remembered from the last batch, and
+//!   everything goes out at once behind a check that it still holds. If it does not, nothing was written
+//!   and the two round trips follow.
 //! - Nothing is answered before the commit. Other nodes, if there are any, are told of a batch once.
 
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use super::status::Status;
 use super::task::Output;
 use crate::accounts::SpendingCaps;
 use crate::catalog::MediaType;
+use crate::ledger::Ends;
 use crate::providers::Failure;
 use crate::store::{Store, StoreError};
 
@@ -82,6 +86,14 @@ pub(super) struct Submission {
 }
 
 impl Submission {
+    /// Its acceptance at a time.
+    fn accepted(&self, created_at: SystemTime) -> Outcome {
+        Outcome::Accepted {
+            created_at,
+            deadline_at: created_at + self.lifetime,
+        }
+    }
+
     /// The key whose spending is limited.
     fn capped_key(&self) -> Option<Uuid> {
         self.key_id.filter(|_| !self.test && !self.caps.is_none())
@@ -92,6 +104,8 @@ impl Submission {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ending {
     pub status: Status,
+    /// The price of the task, and whether it is a test task, where whoever ends it knows.
+    pub of: Option<(i64, bool)>,
     /// For a live task; a test task is charged nothing.
     pub charge: i64,
     pub outputs: Vec<Output>,
@@ -103,6 +117,7 @@ impl Ending {
     pub fn empty(status: Status) -> Self {
         Self {
             status,
+            of: None,
             charge: 0,
             outputs: Vec::new(),
             failure: None,
@@ -156,6 +171,7 @@ impl Changes {
             store,
             node,
             news,
+            ends: Ends::default(),
             key_lifetime,
         }))
     }

@@ -2,12 +2,19 @@
 //! accounts end, and appended in one statement.
 //!
 //! [`Chains::lock`] makes the transaction the only writer to those chains, so what it works out is
-//! what will be. Nothing else adds entries to the journal. **Lock order**: one call, with every account
+//! what will be. Nothing else adds entries to the journal.
+//!
+//! Whoever wrote last remembers where the chains ended ([`Ends`]) and can work out the next batch before
+//! the locks are taken; [`Chains::resume`] then takes them and ends the transaction if anybody else wrote
+//! meanwhile. That saves a round trip, and is as safe: what is remembered only decides what is tried.
+//!
+//! **Lock order**: one call, with every account
 //! of the transaction, before any row lock; see `V2__ledger.sql`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::BytesMut;
@@ -53,6 +60,8 @@ struct End {
 #[derive(Debug)]
 pub struct Chains {
     ends: HashMap<Uuid, End>,
+    /// The accounts and the numbers of their last entries, as they were remembered.
+    remembered: (Vec<Uuid>, Vec<i64>),
     at: SystemTime,
     added: Added,
 }
@@ -68,20 +77,23 @@ struct Added {
     held: Vec<i64>,
     open: Vec<i32>,
     tasks: Vec<Option<Uuid>>,
+    /// Of the first entries; those after them have none. Entries of tasks are many and never have one.
     notes: Vec<String>,
 }
 
 const LOCK: &str = include_str!("sql/lock.sql");
+const RESUME: &str = include_str!("sql/resume.sql");
 const APPEND: &str = include_str!("sql/append.sql");
 
 impl Chains {
-    /// Prepares the statements of [`Chains::lock`] and [`Chains::append`], for whoever sends them in a
-    /// pipeline.
+    /// Prepares the statements of [`Chains::lock`], [`Chains::resume`] and [`Chains::append`], for
+    /// whoever sends them in a pipeline.
     ///
     /// # Errors
     /// When the store cannot be reached.
     pub async fn prepare(client: &impl GenericClient) -> Result<(), StoreError> {
         client.prepare_cached(LOCK).await?;
+        client.prepare_cached(RESUME).await?;
         client.prepare_cached(APPEND).await?;
         Ok(())
     }
@@ -114,12 +126,26 @@ impl Chains {
         }
         Ok(Self {
             ends,
+            remembered: (Vec::new(), Vec::new()),
             at,
             added: Added::default(),
         })
     }
 
-    /// The database's time when the chains were locked: the time of everything that is appended.
+    /// Takes the locks of chains whose ends were remembered, and answers when the transaction began.
+    /// To be sent before anything that rests on what was worked out.
+    ///
+    /// # Errors
+    /// [`StoreError::is_outdated`] when a chain went on since; the transaction is over then.
+    pub async fn resume(&self, client: &impl GenericClient) -> Result<SystemTime, StoreError> {
+        let (accounts, sequences) = &self.remembered;
+        let statement = client.prepare_cached(RESUME).await?;
+        let row = client.query_one(&statement, &[accounts, sequences]).await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// When the transaction that locked the chains began, by the database's clock. Not known yet when
+    /// the ends were remembered.
     #[must_use]
     pub fn at(&self) -> SystemTime {
         self.at
@@ -234,7 +260,10 @@ impl Chains {
         added.held.push(next.balance.held);
         added.open.push(next.open);
         added.tasks.push(task);
-        added.notes.push(note.to_owned());
+        if !note.is_empty() {
+            added.notes.resize(added.accounts.len() - 1, String::new());
+            added.notes.push(note.to_owned());
+        }
         Ok(())
     }
 
@@ -248,8 +277,7 @@ impl Chains {
             return Ok(());
         }
         let statement = client.prepare_cached(APPEND).await?;
-        let values: [&(dyn ToSql + Sync); 10] = [
-            &self.at,
+        let values: [&(dyn ToSql + Sync); 9] = [
             &added.accounts,
             &added.sequences,
             &added.kinds,
@@ -262,6 +290,53 @@ impl Chains {
         ];
         client.execute(&statement, &values).await?;
         Ok(())
+    }
+}
+
+/// Where chains ended when this process last wrote to them. At most [`ENDS_MAX`] accounts.
+#[derive(Debug, Default)]
+pub struct Ends(Mutex<HashMap<Uuid, End>>);
+
+/// Accounts whose ends are remembered, at most. Beyond it all are forgotten: a few bytes each, and found
+/// again with the next batch.
+const ENDS_MAX: usize = 100_000;
+
+impl Ends {
+    fn known(&self) -> MutexGuard<'_, HashMap<Uuid, End>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chains of `accounts` as they are remembered; `None` unless all are.
+    #[must_use]
+    pub fn recall(&self, accounts: impl IntoIterator<Item = Uuid>) -> Option<Chains> {
+        let known = self.known();
+        let end = |account| Some((account, *known.get(&account)?));
+        let ends: HashMap<_, _> = accounts.into_iter().map(end).collect::<Option<_>>()?;
+        let sequence = |(account, end): (&Uuid, &End)| (*account, end.sequence);
+        let remembered = ends.iter().map(sequence).unzip();
+        Some(Chains {
+            ends,
+            remembered,
+            at: SystemTime::UNIX_EPOCH,
+            added: Added::default(),
+        })
+    }
+
+    /// Remembers chains, once what was added to them is committed.
+    pub fn remember(&self, chains: &Chains) {
+        let mut known = self.known();
+        if known.len() + chains.ends.len() > ENDS_MAX {
+            known.clear();
+        }
+        known.extend(&chains.ends);
+    }
+
+    /// Forgets the chains of accounts, of which it is not certain any more where they end.
+    pub fn forget(&self, accounts: impl IntoIterator<Item = Uuid>) {
+        let mut known = self.known();
+        for account in accounts {
+            known.remove(&account);
+        }
     }
 }
 
@@ -334,6 +409,7 @@ mod tests {
             };
             Self {
                 ends: HashMap::from([(account, end)]),
+                remembered: (Vec::new(), Vec::new()),
                 at: SystemTime::UNIX_EPOCH,
                 added: Added::default(),
             }
@@ -356,8 +432,10 @@ mod tests {
     #[test]
     fn a_settlement_takes_what_was_delivered_and_gives_back_the_rest() {
         use Kind::{Capture, Release};
+        // Kind, amount, and the open tasks after it.
+        type Entries<'a> = &'a [(Kind, i64, i32)];
         // held, charged, entries
-        let table: [(i64, i64, &[(Kind, i64, i32)]); 4] = [
+        let table: [(i64, i64, Entries); 4] = [
             (10, 10, &[(Capture, 10, 0)]),
             (10, 4, &[(Capture, 4, 0), (Release, 6, 0)]),
             (10, 0, &[(Release, 10, 0)]),

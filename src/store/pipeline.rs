@@ -35,16 +35,20 @@ impl Pipeline {
     }
 
     /// Commits, after `last` has gone out; answers what that does. When a statement of `last` fails,
-    /// nothing is committed.
+    /// nothing is committed: the server turns the COMMIT of a failed transaction into a ROLLBACK.
     pub async fn commit<T>(
         mut self,
         last: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let client = self.client.as_ref().expect("it is taken below and on drop");
-        let end = async { Ok(client.batch_execute("COMMIT").await?) };
-        let (answer, ()) = futures_util::try_join!(last(client), end)?;
-        // In order again: back to the pool.
-        drop(self.client.take());
+        let end = client.batch_execute("COMMIT");
+        let (answer, ended) = futures_util::join!(last(client), end);
+        if ended.is_ok() {
+            // In order again: back to the pool.
+            drop(self.client.take());
+        }
+        let answer = answer?;
+        ended?;
         Ok(answer)
     }
 }

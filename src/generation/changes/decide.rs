@@ -1,6 +1,6 @@
 //! What a batch comes to: pure, under locks that others took.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use uuid::Uuid;
@@ -46,8 +46,8 @@ pub(super) struct GivenBack {
 /// What the second round trip writes, and the answers to be given after it.
 pub(super) struct Decided {
     pub chains: Chains,
-    /// The tasks that were accepted, with their deadlines.
-    pub accepted: HashMap<Uuid, SystemTime>,
+    /// The tasks that were accepted.
+    pub accepted: HashSet<Uuid>,
     /// What keys have spent, by key, with their accounts.
     pub spent: HashMap<Uuid, (Uuid, Spending)>,
     pub given_back: Vec<GivenBack>,
@@ -64,7 +64,7 @@ pub(super) fn decide(found: Found, jobs: &[Change]) -> Result<Decided, StoreErro
         ended: found.ended,
         decided: Decided {
             chains: found.chains,
-            accepted: HashMap::new(),
+            accepted: HashSet::new(),
             spent: HashMap::new(),
             given_back: Vec::new(),
             answers: Vec::with_capacity(jobs.len()),
@@ -118,13 +118,8 @@ impl Deciding {
         if let Some(key) = submission.key {
             self.keys.insert(key.hash, (key, job.id));
         }
-        let created_at = self.decided.chains.at();
-        let deadline_at = created_at + submission.lifetime;
-        self.decided.accepted.insert(job.id, deadline_at);
-        Ok(Outcome::Accepted {
-            created_at,
-            deadline_at,
-        })
+        self.decided.accepted.insert(job.id);
+        Ok(submission.accepted(self.decided.chains.at()))
     }
 
     /// Holds the price, within what the key may spend. A test task moves nothing.

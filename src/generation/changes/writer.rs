@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::decide::{Decided, Ended, Found, decide};
 use super::spending::Spending;
-use super::{Answer, Change, Ending, Submission, What};
+use super::{Answer, Change, Ending, Outcome, Submission, What};
 use crate::generation::batcher::Batch;
 use crate::generation::key::{Hash, Key};
 use crate::generation::news::News;
-use crate::ledger::Chains;
+use crate::ledger::{Chains, Ends};
 use crate::store::{Client, Pipeline, Store, StoreError};
 
 const BY_KEYS: &str = include_str!("../sql/by_keys.sql");
@@ -22,14 +22,25 @@ const OPEN_TESTS: &str = include_str!("../sql/open_tests.sql");
 const SPENDING: &str = include_str!("../sql/spending.sql");
 const BEGIN: &str = include_str!("../sql/begin.sql");
 const ARRIVE: &str = include_str!("../sql/arrive.sql");
+const EXPECT_NO_KEYS: &str = include_str!("../sql/expect_no_keys.sql");
 const FINISH: &str = include_str!("../sql/finish.sql");
 const INSERT: &str = include_str!("../sql/insert.sql");
 const SPEND: &str = include_str!("../sql/spend.sql");
 const GIVE_BACK: &str = include_str!("../sql/give_back.sql");
 const TELL: &str = include_str!("../sql/tell.sql");
 /// All of them: a statement that had to be prepared on the way would lose its place in the pipeline.
-const STATEMENTS: [&str; 10] = [
-    BY_KEYS, OPEN_TESTS, SPENDING, BEGIN, ARRIVE, FINISH, INSERT, SPEND, GIVE_BACK, TELL,
+const STATEMENTS: [&str; 11] = [
+    BY_KEYS,
+    EXPECT_NO_KEYS,
+    OPEN_TESTS,
+    SPENDING,
+    BEGIN,
+    ARRIVE,
+    FINISH,
+    INSERT,
+    SPEND,
+    GIVE_BACK,
+    TELL,
 ];
 
 /// Writes batches of changes to the tasks of a node.
@@ -37,6 +48,8 @@ pub(super) struct Writer {
     pub store: Store,
     pub node: Uuid,
     pub news: News,
+    /// Where the chains of accounts ended when this node last wrote to them.
+    pub ends: Ends,
     /// How long an idempotency key is remembered.
     pub key_lifetime: Duration,
 }
@@ -46,29 +59,132 @@ impl Batch for Writer {
     type Answer = Answer;
 
     async fn run(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
+        let accounts = || jobs.iter().map(|job| job.account_id);
+        if let Some(found) = self.remember(jobs) {
+            match self.run_remembered(found, jobs).await {
+                Err(error) if error.is_outdated() => self.ends.forget(accounts()),
+                answers => return answers.inspect_err(|_| self.ends.forget(accounts())),
+            }
+        }
+        self.run_anew(jobs)
+            .await
+            .inspect_err(|_| self.ends.forget(accounts()))
+    }
+}
+
+impl Writer {
+    async fn pipeline(&self) -> Result<Pipeline, StoreError> {
         let pipeline = self.store.pipeline().await?;
         Chains::prepare(&*pipeline).await?;
         for statement in STATEMENTS {
             pipeline.prepare_cached(statement).await?;
         }
-        let found = self.look(&pipeline, jobs).await?;
-        let decided = decide(found, jobs)?;
-        pipeline
-            .commit(async |client: &Client| {
-                futures_util::try_join!(
-                    insert(client, self.node, jobs, &decided),
-                    async { decided.chains.append(client).await },
-                    spend(client, &decided),
-                    give_back(client, &decided),
-                    self.tell(client, jobs, &decided),
-                )
-            })
-            .await?;
+        Ok(pipeline)
+    }
+
+    /// What a batch will most likely find; `None` when that cannot be said.
+    fn remember(&self, jobs: &[Change]) -> Option<Found> {
+        let mut ended = HashMap::new();
+        for job in jobs {
+            match &job.what {
+                // Open test tasks and what capped keys have spent are not remembered.
+                What::Submit(submission) => {
+                    if submission.test || submission.capped_key().is_some() {
+                        return None;
+                    }
+                }
+                What::Begin { .. } | What::Arrive { .. } => {}
+                What::Finish(ending) => {
+                    let (quoted, test) = ending.of?;
+                    // A key gets credits back, and only the row knows which key.
+                    if !test && ending.charge < quoted {
+                        return None;
+                    }
+                    let charged = if test { 0 } else { quoted };
+                    ended.entry(job.id).or_insert(Ended {
+                        test,
+                        quoted,
+                        charged,
+                        key_id: None,
+                        created_at: SystemTime::UNIX_EPOCH,
+                        finished_at: SystemTime::UNIX_EPOCH,
+                    });
+                }
+            }
+        }
+        Some(Found {
+            chains: self.ends.recall(jobs.iter().map(|job| job.account_id))?,
+            keys: HashMap::new(),
+            open_tests: HashMap::new(),
+            spending: HashMap::new(),
+            begun: HashMap::new(),
+            ended,
+        })
+    }
+
+    /// Works the batch out first and does everything in one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError::is_outdated`] when something is not as it was remembered; nothing was written then.
+    async fn run_remembered(
+        &self,
+        found: Found,
+        jobs: &[Change],
+    ) -> Result<Vec<Answer>, StoreError> {
+        let mut decided = decide(found, jobs)?;
+        let week = week(SystemTime::now());
+        let done = self.pipeline().await?.commit(async |client: &Client| {
+            futures_util::try_join!(
+                async { Ok(client.batch_execute("BEGIN").await?) },
+                decided.chains.resume(client),
+                expect_no_keys(client, jobs, self.key_lifetime, week),
+                begin(client, jobs, self.node),
+                arrive(client, jobs),
+                finish(client, jobs, true),
+                insert(client, self.node, jobs, &decided, week),
+                async { decided.chains.append(client).await },
+                self.tell(client, jobs),
+            )
+        });
+        let ((), at, (), begun, (), ended, ..) = done.await?;
+        self.ends.remember(&decided.chains);
+        for (job, answer) in jobs.iter().zip(&mut decided.answers) {
+            match (answer, &job.what) {
+                (Answer::Submitted(outcome @ Outcome::Accepted { .. }), What::Submit(asked)) => {
+                    *outcome = asked.accepted(at);
+                }
+                (Answer::Begun(started_at), _) => *started_at = begun.get(&job.id).copied(),
+                (Answer::Finished(Some(finished)), _) => {
+                    if let Some(ended) = ended.get(&job.id) {
+                        finished.finished_at = ended.finished_at;
+                    }
+                }
+                _ => {}
+            }
+        }
         Ok(decided.answers)
     }
-}
 
-impl Writer {
+    /// Looks first, then decides, then writes.
+    async fn run_anew(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
+        let pipeline = self.pipeline().await?;
+        let found = self.look(&pipeline, jobs).await?;
+        let decided = decide(found, jobs)?;
+        let week = week(decided.chains.at());
+        let done = pipeline.commit(async |client: &Client| {
+            futures_util::try_join!(
+                insert(client, self.node, jobs, &decided, week),
+                async { decided.chains.append(client).await },
+                spend(client, &decided),
+                give_back(client, &decided),
+                self.tell(client, jobs),
+            )
+        });
+        done.await?;
+        self.ends.remember(&decided.chains);
+        Ok(decided.answers)
+    }
+
     /// The first round trip: locks, then reads, and writes what needs no decision.
     async fn look(&self, pipeline: &Pipeline, jobs: &[Change]) -> Result<Found, StoreError> {
         let client: &Client = pipeline;
@@ -81,7 +197,7 @@ impl Writer {
             spending(client, jobs),
             begin(client, jobs, self.node),
             arrive(client, jobs),
-            finish(client, jobs),
+            finish(client, jobs, false),
         )?;
         Ok(Found {
             chains,
@@ -93,19 +209,13 @@ impl Writer {
         })
     }
 
-    /// Tells the other nodes which tasks began or ended.
-    async fn tell(
-        &self,
-        client: &Client,
-        jobs: &[Change],
-        decided: &Decided,
-    ) -> Result<(), StoreError> {
-        let moved = |(job, answer): (&Change, &Answer)| match answer {
-            Answer::Begun(Some(_)) | Answer::Finished(Some(_)) => Some(job.id),
-            _ => None,
+    /// Tells the other nodes which tasks begin or end.
+    async fn tell(&self, client: &Client, jobs: &[Change]) -> Result<(), StoreError> {
+        let moved = |job: &Change| match job.what {
+            What::Begin { .. } | What::Finish(_) => Some(job.id),
+            What::Submit(_) | What::Arrive { .. } => None,
         };
-        let moved = jobs.iter().zip(&decided.answers).filter_map(moved);
-        match self.news.payload(moved) {
+        match self.news.payload(jobs.iter().filter_map(moved)) {
             Some(payload) => query(client, TELL, &[&payload]).await.map(drop),
             None => Ok(()),
         }
@@ -149,6 +259,24 @@ async fn keys(
         }
     }
     Ok(keys)
+}
+
+/// Ends the transaction when one of the batch's idempotency keys led to a task before, or when it is
+/// another week by the database's clock.
+async fn expect_no_keys(
+    client: &Client,
+    jobs: &[Change],
+    lifetime: Duration,
+    week: i64,
+) -> Result<(), StoreError> {
+    let bits: Vec<_> = submissions(jobs)
+        .filter_map(|(_, submission)| submission.key.as_ref().map(Key::bits))
+        .collect();
+    if bits.is_empty() {
+        return Ok(());
+    }
+    let values: [&(dyn ToSql + Sync); 3] = [&bits, &lifetime.as_secs_f64(), &week];
+    query(client, EXPECT_NO_KEYS, &values).await.map(drop)
 }
 
 /// How many tasks each account has open in the world of test keys.
@@ -250,8 +378,13 @@ async fn arrive(client: &Client, jobs: &[Change]) -> Result<(), StoreError> {
     query(client, ARRIVE, &values).await.map(drop)
 }
 
-/// Ends tasks that are open; of several endings of one task in the batch, the first counts.
-async fn finish(client: &Client, jobs: &[Change]) -> Result<HashMap<Uuid, Ended>, StoreError> {
+/// Ends tasks that are open, or all or none of them; of several endings of one task in the batch, the
+/// first counts.
+async fn finish(
+    client: &Client,
+    jobs: &[Change],
+    expect_all: bool,
+) -> Result<HashMap<Uuid, Ended>, StoreError> {
     let mut seen = HashSet::new();
     let endings = |job| match job {
         &Change {
@@ -266,13 +399,14 @@ async fn finish(client: &Client, jobs: &[Change]) -> Result<HashMap<Uuid, Ended>
         return Ok(HashMap::new());
     }
     let outputs = |ending: &Ending| (!ending.outputs.is_empty()).then(|| json(&ending.outputs));
-    let values: [&(dyn ToSql + Sync); 6] = [
+    let values: [&(dyn ToSql + Sync); 7] = [
         &column(&endings, |(account_id, ..)| *account_id),
         &column(&endings, |(_, id, _)| *id),
         &column(&endings, |(.., ending)| ending.status.as_str()),
         &column(&endings, |(.., ending)| ending.charge),
         &column(&endings, |(.., ending)| outputs(ending)),
         &column(&endings, |(.., ending)| ending.failure.as_ref().map(json)),
+        &expect_all,
     ];
     let rows = query(client, FINISH, &values).await?;
     let ended = |row: &Row| {
@@ -295,24 +429,18 @@ async fn insert(
     node: Uuid,
     jobs: &[Change],
     decided: &Decided,
+    week: i64,
 ) -> Result<(), StoreError> {
-    let at = decided.chains.at();
-    let week = week(at);
-    let mut rows: Vec<(Uuid, Uuid, SystemTime, &Submission)> = Vec::with_capacity(jobs.len());
-    for (job, submission) in submissions(jobs) {
-        if let Some(deadline_at) = decided.accepted.get(&job.id) {
-            rows.push((job.account_id, job.id, *deadline_at, submission));
-        }
-    }
+    let accepted = |(job, _): &(&Change, _)| decided.accepted.contains(&job.id);
+    let rows: Vec<(&Change, &Submission)> = submissions(jobs).filter(accepted).collect();
     if rows.is_empty() {
         return Ok(());
     }
-    let values: [&(dyn ToSql + Sync); 14] = [
-        &at,
+    let values: [&(dyn ToSql + Sync); 13] = [
         &node,
-        &column(&rows, |(account_id, ..)| *account_id),
-        &column(&rows, |(_, id, ..)| *id),
-        &column(&rows, |(_, _, deadline_at, _)| *deadline_at),
+        &column(&rows, |(job, _)| job.account_id),
+        &column(&rows, |(job, _)| job.id),
+        &column(&rows, |(.., s)| milliseconds(s.lifetime)),
         &column(&rows, |(.., s)| s.quoted),
         &column(&rows, |(.., s)| s.key.map(|key| key.code(week))),
         &column(&rows, |(.., s)| s.key.map(Key::to_bytes)),
@@ -363,6 +491,10 @@ fn column<'a, T, V>(batch: &'a [T], value: impl Fn(&'a T) -> V) -> Vec<V> {
     batch.iter().map(value).collect()
 }
 
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn number(attempt: u32) -> i32 {
     i32::try_from(attempt).unwrap_or(i32::MAX)
 }
@@ -371,7 +503,7 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain values with text keys always serialize")
 }
 
-/// The week of a moment, counted as `task_key_week` does.
+/// The week of a moment, counted as `tasks_by_keys` does.
 fn week(moment: SystemTime) -> i64 {
     const SECONDS: u64 = 7 * 24 * 60 * 60;
     let since = moment.duration_since(SystemTime::UNIX_EPOCH);

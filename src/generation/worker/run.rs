@@ -410,6 +410,7 @@ impl Run<'_> {
             return;
         };
         let mut ending = Ending::empty(status);
+        ending.of = Some((task.credits.quoted, task.test));
         match end {
             End::Delivered { outputs, charge } => {
                 (ending.outputs, ending.charge) = (outputs, charge)

@@ -1,6 +1,7 @@
 INSERT INTO ledger_entries (seq, amount, available, held, at, kind, account_id, task_id, note, open)
-SELECT e.seq, e.amount, e.available, e.held, $1, e.kind, e.account_id, e.task_id, e.note, e.open
+SELECT
+    e.seq, e.amount, e.available, e.held, clock_timestamp(), e.kind, e.account_id, e.task_id, coalesce(e.note, ''), e.open
 FROM unnest(
-    $2::uuid[], $3::bigint[], $4::ledger_kind[], $5::bigint[], $6::bigint[], $7::bigint[], $8::integer[],
-    $9::uuid[], $10::text[]
+    $1::uuid[], $2::bigint[], $3::ledger_kind[], $4::bigint[], $5::bigint[], $6::bigint[], $7::integer[],
+    $8::uuid[], $9::text[]
 ) AS e (account_id, seq, kind, amount, available, held, open, task_id, note)

@@ -1,0 +1,1 @@
+SELECT ledger_resume($1, $2)
