@@ -228,11 +228,8 @@ DROP TABLE tasks_before, idempotency_keys;
 -- For deadlines and for what a dead node left. Neither column changes while a node works, so progress
 -- and attempts are written without touching an index.
 CREATE INDEX tasks_open ON tasks (node_id, deadline_at) WHERE finished_at IS NULL;
--- The few open tasks that are looked for otherwise: those made with test keys, which the ledger does not
--- count, and those that are to be canceled. One index, since every row that is written is held against
--- the conditions of each.
-CREATE INDEX tasks_open_few ON tasks (account_id, node_id)
-    WHERE finished_at IS NULL AND (test OR cancel_requested);
+-- For the limit on concurrent tasks in the world of test keys, whose tasks are not in the ledger.
+CREATE INDEX tasks_open_tests ON tasks (account_id) WHERE test AND finished_at IS NULL;
 CREATE INDEX tasks_by_key ON tasks (key_code) WHERE key_code IS NOT NULL;
 
 CREATE TRIGGER tasks_final_never_changes BEFORE UPDATE ON tasks

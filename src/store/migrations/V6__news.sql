@@ -5,6 +5,9 @@
 -- its own, without looking at any of them.
 ALTER TABLE nodes ADD COLUMN lapsed boolean NOT NULL DEFAULT false;
 
+-- The few open tasks that are to be canceled.
+CREATE INDEX tasks_canceling ON tasks (node_id) WHERE cancel_requested AND finished_at IS NULL;
+
 -- Writes down the progress of tasks of a node; answers where that was done. It passes over rows that
 -- are locked: progress is worth no wait. One look-up each, also by a plan that was made while the table
 -- was small: hence LIMIT, and the settings.
