@@ -63,7 +63,7 @@ use changes::{Changes, Ending};
 use news::News;
 use quote::Quotes;
 use records::Records;
-use worker::{Assignment, Doubt, Worker};
+use worker::{Assignment, Doubt, LeaseEnd, Turns, Worker};
 
 /// The most tasks in one page.
 pub const PAGE_MAX: u32 = 100;
@@ -111,6 +111,10 @@ struct Core {
     doubt: Doubt,
     /// The other nodes have changed: see to the order among them now.
     nodes_changed: Notify,
+    /// Until when this node's word surely counts.
+    lease_until: LeaseEnd,
+    /// The turns of accounts whose tasks wait.
+    turns: Turns,
     /// One place for each open task of this process.
     places: Arc<Semaphore>,
     /// One place for each task that is with an upstream.
@@ -157,6 +161,8 @@ impl Generation {
             news,
             doubt: Doubt::default(),
             nodes_changed: Notify::new(),
+            lease_until: LeaseEnd::default(),
+            turns: Turns::default(),
             places: Arc::new(Semaphore::new(settings.open_tasks_max)),
             running: Semaphore::new(settings.running_tasks_max),
             stragglers: Semaphore::new(settings.stragglers_max),

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, TimeoutType,
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio_postgres::config::SslMode;
@@ -264,6 +264,8 @@ fn pool(
     };
     Pool::builder(manager)
         .max_size(options.connections_max)
+        // The connection used last has everything at hand, here and in the server.
+        .queue_mode(QueueMode::Lifo)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(CONNECTION_WAIT_MAX))
         .create_timeout(Some(CONNECT_MAX))

@@ -143,6 +143,17 @@ pub(super) enum Outcome {
     },
 }
 
+/// Whether an attempt begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It does; work on the task began then.
+    At(SystemTime),
+    /// The account has as many tasks begun as its plan allows at once.
+    NotNow,
+    /// It is not this node's to begin any more.
+    Never,
+}
+
 /// What came of ending a task that was still open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finished {
@@ -154,8 +165,7 @@ pub(super) struct Finished {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
     Submitted(Outcome),
-    /// When work on the task began; none when it is not this node's to begin any more.
-    Begun(Option<SystemTime>),
+    Begun(Begun),
     Arrived,
     /// None when it had ended already.
     Finished(Option<Finished>),
@@ -198,21 +208,20 @@ impl Changes {
         }
     }
 
-    /// Writes down that an upstream is about to be asked, and answers when work on the task began;
-    /// `None` when that is not this node's to do any more.
+    /// Writes down that an upstream is about to be asked, if it may be.
     pub async fn begin(
         &self,
         account_id: Uuid,
         id: Uuid,
         attempt: u32,
         provider: &str,
-    ) -> Result<Option<SystemTime>, StoreError> {
+    ) -> Result<Begun, StoreError> {
         let what = What::Begin {
             attempt,
             provider: provider.to_owned(),
         };
         match self.ask(account_id, id, what).await? {
-            Answer::Begun(started_at) => Ok(started_at),
+            Answer::Begun(begun) => Ok(begun),
             _ => Err(other_answer()),
         }
     }

@@ -65,7 +65,8 @@ pub(super) async fn submit(
             deadline_at,
         } => {
             let task = accepted(caller, id, &prepared, created_at);
-            dispatch(core, task.clone(), prepared.work, deadline_at, place);
+            let turns = (queued > 0).then_some(limit);
+            dispatch(core, task.clone(), prepared.work, deadline_at, place, turns);
             Ok(task)
         }
         Outcome::Replayed(earlier) => core.replayed(caller, earlier).await,
@@ -140,13 +141,18 @@ fn dispatch(
     work: Arc<Work>,
     deadline_at: SystemTime,
     place: OwnedSemaphorePermit,
+    turns: Option<u32>,
 ) {
     if let Some(live) = core.board.put(Live::new(task, place)) {
         core.assign(Assignment {
             live,
             work,
-            standing: Standing::Unasked { attempts: 0 },
+            standing: Standing::Unasked {
+                attempts: 0,
+                refusals: 0,
+            },
             deadline_at,
+            turns,
         });
     }
 }

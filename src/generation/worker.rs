@@ -29,8 +29,11 @@ mod order;
 mod patience;
 mod run;
 mod straggle;
+mod turns;
 
 pub(super) use doubt::Doubt;
+pub(super) use order::LeaseEnd;
+pub(super) use turns::Turns;
 
 /// The most tasks whose progress is written in one statement; their ids still fit one notification.
 const PROGRESS_MAX: usize = 300;
@@ -41,13 +44,17 @@ pub(super) struct Assignment {
     pub work: Arc<Work>,
     pub standing: Standing,
     pub deadline_at: SystemTime,
+    /// How many tasks of the account may be begun at once, when its plan lets others wait. Not known
+    /// of a task that was taken over.
+    pub turns: Option<u32>,
 }
 
 /// What is known of a task's dealings with upstreams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// No upstream has it. So many attempts were refused.
-    Unasked { attempts: u32 },
+    /// No upstream has it. So many attempts were made, of which so many were refused: others never
+    /// arrived, which is nobody's refusal.
+    Unasked { attempts: u32, refusals: u32 },
     /// The attempt of this number may have reached its upstream, or not.
     Unknown { attempt: u32 },
     /// The attempt of this number is known to its upstream by this id.
@@ -59,7 +66,10 @@ impl Standing {
     /// reading.
     fn of(attempt: u32, upstream_id: Option<String>) -> Self {
         match (attempt, upstream_id) {
-            (0, _) => Self::Unasked { attempts: 0 },
+            (0, _) => Self::Unasked {
+                attempts: 0,
+                refusals: 0,
+            },
             (attempt, None) => Self::Unknown { attempt },
             (attempt, Some(upstream_id)) => Self::Asked {
                 attempt,

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use super::spending::Spending;
-use super::{Answer, Change, Finished, Outcome, Submission, What};
+use super::{Answer, Begun, Change, Finished, Outcome, Submission, What};
 use crate::generation::key::{Hash, Key};
 use crate::ledger::{Chains, MovementError};
 use crate::store::StoreError;
@@ -21,7 +21,7 @@ pub(super) struct Found {
     /// What capped keys have spent.
     pub spending: HashMap<Uuid, Spending>,
     /// The attempts that could begin.
-    pub begun: HashMap<Uuid, SystemTime>,
+    pub begun: HashMap<Uuid, Begun>,
     /// The tasks that were open, and are not any more.
     pub ended: HashMap<Uuid, Ended>,
 }
@@ -73,7 +73,9 @@ pub(super) fn decide(found: Found, jobs: &[Change]) -> Result<Decided, StoreErro
     for job in jobs {
         let answer = match &job.what {
             What::Submit(submission) => Answer::Submitted(batch.submit(job, submission)?),
-            What::Begin { .. } => Answer::Begun(found.begun.get(&job.id).copied()),
+            What::Begin { .. } => {
+                Answer::Begun(found.begun.get(&job.id).copied().unwrap_or(Begun::Never))
+            }
             What::Arrive { .. } => Answer::Arrived,
             What::Finish(_) => Answer::Finished(batch.finish(job)?),
         };

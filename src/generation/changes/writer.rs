@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::decide::{Decided, Ended, Found, decide};
 use super::spending::Spending;
-use super::{Answer, Change, Ending, Outcome, Submission, What};
+use super::{Answer, Begun, Change, Ending, Outcome, Submission, What};
 use crate::generation::batcher::Batch;
 use crate::generation::key::{Hash, Key};
 use crate::generation::news::News;
@@ -153,7 +153,9 @@ impl Writer {
                 (Answer::Submitted(outcome @ Outcome::Accepted { .. }), What::Submit(asked)) => {
                     *outcome = asked.accepted(at);
                 }
-                (Answer::Begun(started_at), _) => *started_at = begun.get(&job.id).copied(),
+                (Answer::Begun(whether), _) => {
+                    *whether = begun.get(&job.id).copied().unwrap_or(Begun::Never);
+                }
                 (Answer::Finished(Some(finished)), _) => {
                     if let Some(ended) = ended.get(&job.id) {
                         finished.finished_at = ended.finished_at;
@@ -318,12 +320,12 @@ async fn spending(client: &Client, jobs: &[Change]) -> Result<HashMap<Uuid, Spen
     rows.iter().map(read).collect()
 }
 
-/// Begins attempts; when work on each task began, of those that could.
+/// Begins attempts, where that may be; nothing is said of the others.
 async fn begin(
     client: &Client,
     jobs: &[Change],
     node: Uuid,
-) -> Result<HashMap<Uuid, SystemTime>, StoreError> {
+) -> Result<HashMap<Uuid, Begun>, StoreError> {
     let begins = |job| match job {
         &Change {
             account_id,
@@ -347,7 +349,10 @@ async fn begin(
         &column(&begins, |(.., provider)| provider.as_str()),
     ];
     let rows = query(client, BEGIN, &values).await?;
-    let begun = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    let begun = |row: &Row| {
+        let started_at: Option<SystemTime> = row.try_get(1)?;
+        Ok((row.try_get(0)?, started_at.map_or(Begun::NotNow, Begun::At)))
+    };
     rows.iter().map(begun).collect()
 }
 

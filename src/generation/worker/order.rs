@@ -16,7 +16,7 @@
 //! Locks: a row of `nodes` before those of its tasks. Rows of tasks that are locked are passed over.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use futures_util::future::try_join_all;
@@ -36,6 +36,28 @@ const BATCH: usize = 100;
 /// How many rows are looked at in one statement.
 pub(super) const PAGE: usize = 500;
 
+/// Until when a node's lease surely lasts, by this process's clock.
+#[derive(Debug)]
+pub(in crate::generation) struct LeaseEnd(Mutex<Instant>);
+
+impl Default for LeaseEnd {
+    /// Over already.
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+impl LeaseEnd {
+    fn store(&self, end: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    /// Whether it is over: others may have taken this node's tasks by now.
+    pub fn is_over(&self) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
+    }
+}
+
 impl Core {
     /// Renews the lease, and finds out what it covers if that is in doubt.
     pub(super) async fn keep_lease(&self) -> Result<(), StoreError> {
@@ -53,6 +75,7 @@ impl Core {
     }
 
     async fn renew(&self) -> Result<(), StoreError> {
+        let asked_at = Instant::now();
         let renewed = self.records.renew(self.node, self.settings.lease).await?;
         self.news.learn(renewed.company);
         if !renewed.valid {
@@ -61,6 +84,7 @@ impl Core {
                 .register(self.node, self.settings.lease)
                 .await?;
         }
+        self.lease_until.store(asked_at + self.settings.lease);
         for id in renewed.canceling {
             if let Some(live) = self.board.get(id) {
                 live.canceled.cancel();
@@ -178,6 +202,7 @@ impl Core {
             work: Arc::new(work),
             standing: Standing::of(attempt, upstream_id),
             deadline_at,
+            turns: None,
         });
     }
 

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::super::Core;
 use super::super::board::Live;
-use super::super::changes::Ending;
+use super::super::changes::{Begun, Ending};
 use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
@@ -89,6 +90,8 @@ struct Run<'a> {
     core: &'a Core,
     live: &'a Live,
     work: &'a Work,
+    /// How many tasks of the account may be begun at once.
+    turns: Option<u32>,
     /// Who still works on it, when the time is up.
     reached: Option<Reached>,
 }
@@ -101,12 +104,14 @@ pub(super) async fn run(
         work,
         standing,
         deadline_at,
+        turns,
     }: Assignment,
 ) {
     let mut run = Run {
         core: &core,
         live: &live,
         work: &work,
+        turns,
         reached: None,
     };
     tokio::select! {
@@ -171,11 +176,11 @@ impl Run<'_> {
         let _turn = tokio::select! {
             biased;
             () = self.live.canceled.cancelled(), if unasked => return Some(End::Canceled),
-            turn = self.core.running.acquire() => turn.expect("nobody closes the semaphore"),
+            turn = turn(self.core, self.live, self.turns) => turn,
         };
         loop {
             let next = match standing {
-                Standing::Unasked { attempts } => self.ask(attempts).await,
+                Standing::Unasked { attempts, refusals } => self.ask(attempts, refusals).await,
                 Standing::Unknown { attempt } => self.find_out(attempt).await,
                 Standing::Asked {
                     attempt,
@@ -191,15 +196,15 @@ impl Run<'_> {
     }
 
     /// Asks the next upstream, once, with the intent written down before.
-    async fn ask(&self, attempts: u32) -> Result<Standing, Stop> {
+    async fn ask(&self, attempts: u32, refusals: u32) -> Result<Standing, Stop> {
         let Some((model, routes)) = self.routes() else {
             return Err(no_upstream("no upstream for the model is set up any more"));
         };
-        let made = attempts as usize;
-        if made >= ATTEMPTS_PER_ROUTE * routes.len() {
+        let refused = refusals as usize;
+        if refused >= ATTEMPTS_PER_ROUTE * routes.len() {
             return Err(no_upstream("no upstream took the task"));
         }
-        if made > 0 && made.is_multiple_of(routes.len()) {
+        if refused > 0 && refused.is_multiple_of(routes.len()) {
             // Every route has refused: give them time.
             self.pause(self.core.settings.poll_wait_max).await;
         }
@@ -207,10 +212,15 @@ impl Run<'_> {
             return Err(Stop::Ends(End::Canceled));
         }
         let attempt = attempts + 1;
-        let route = &routes[made % routes.len()];
+        let route = &routes[refused % routes.len()];
         let job = self.job(model, route, attempt).await?;
         self.begin(attempt, route.provider.name()).await?;
-        self.submit(route.provider.as_ref(), &job).await
+        if self.core.lease_until.is_over() {
+            // Another node may have found by now that nothing was submitted, and submit it itself.
+            self.core.doubt.raise();
+            return Err(Stop::LetGo);
+        }
+        self.submit(route.provider.as_ref(), &job, refusals).await
     }
 
     /// Writes down the intent, without which nothing may be asked.
@@ -220,13 +230,18 @@ impl Run<'_> {
             core.changes
                 .begin(live.account_id, live.id, attempt, provider)
         };
-        let started_at = insist(self.core, self.live.id, begin)
-            .await
-            .ok_or_else(|| {
-                // Should it still be ours, to be canceled, it is found again.
-                core.doubt.raise();
-                Stop::LetGo
-            })?;
+        let started_at = loop {
+            match insist(self.core, self.live.id, begin).await {
+                Begun::At(started_at) => break started_at,
+                // Other nodes have all of the account's turns.
+                Begun::NotNow => self.pause(core.settings.progress_interval).await,
+                Begun::Never => {
+                    // Should it still be ours, to be canceled, it is found again.
+                    core.doubt.raise();
+                    return Err(Stop::LetGo);
+                }
+            }
+        };
         live.change(|task| {
             if let Some(status) = task.status.after(Event::Start) {
                 task.status = status;
@@ -237,7 +252,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn submit(&self, provider: &dyn Provider, job: &Job) -> Result<Standing, Stop> {
+    async fn submit(
+        &self,
+        provider: &dyn Provider,
+        job: &Job,
+        refusals: u32,
+    ) -> Result<Standing, Stop> {
         let attempt = job.attempt;
         let refused = match provider.submit(job).await {
             Ok(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
@@ -254,16 +274,20 @@ impl Run<'_> {
         if !refused.definite {
             return Ok(Standing::Unknown { attempt });
         }
-        if !refused.failure.reason.is_retryable() || self.is_last(attempt) {
+        let refusals = refusals + 1;
+        if !refused.failure.reason.is_retryable() || self.is_last(refusals) {
             return Err(refused.failure.into());
         }
-        Ok(Standing::Unasked { attempts: attempt })
+        Ok(Standing::Unasked {
+            attempts: attempt,
+            refusals,
+        })
     }
 
-    /// Whether no route is left to be asked after an attempt.
-    fn is_last(&self, attempt: u32) -> bool {
+    /// Whether no route is left to be asked after so many refusals.
+    fn is_last(&self, refusals: u32) -> bool {
         self.routes()
-            .is_none_or(|(_, routes)| attempt as usize >= ATTEMPTS_PER_ROUTE * routes.len())
+            .is_none_or(|(_, routes)| refusals as usize >= ATTEMPTS_PER_ROUTE * routes.len())
     }
 
     /// Asks the upstream whether an attempt arrived, until it can tell.
@@ -273,7 +297,12 @@ impl Run<'_> {
         loop {
             match provider.lookup(&job).await {
                 Lookup::Found(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
-                Lookup::NotSubmitted => return Ok(Standing::Unasked { attempts: attempt }),
+                Lookup::NotSubmitted => {
+                    return Ok(Standing::Unasked {
+                        attempts: attempt,
+                        refusals: 0,
+                    });
+                }
                 Lookup::CannotTell => {}
             }
             sleep(wait).await;
@@ -479,6 +508,21 @@ fn delivered(outputs: Vec<Output>, quoted: i64, asked: u32) -> End {
     let count = u32::try_from(outputs.len()).expect("no more than were asked for");
     let charge = share(quoted, count, asked);
     End::Delivered { outputs, charge }
+}
+
+/// Waits for the account's turn, if its tasks take turns, and for a place among those that run.
+async fn turn<'a>(
+    core: &'a Core,
+    live: &Live,
+    turns: Option<u32>,
+) -> (Option<OwnedSemaphorePermit>, SemaphorePermit<'a>) {
+    let task = live.task();
+    let turn = match turns {
+        Some(turns) => Some(core.turns.wait(task.account_id, task.test, turns).await),
+        None => None,
+    };
+    let running = core.running.acquire().await;
+    (turn, running.expect("nobody closes the semaphore"))
 }
 
 fn no_upstream(message: &str) -> Stop {

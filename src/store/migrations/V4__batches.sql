@@ -311,31 +311,6 @@ BEGIN
     END IF;
 END $$;
 
--- Writes down that upstreams are about to be asked; answers the tasks for which that holds. Refused
--- when a task has ended, is to be canceled, belongs to another node, or has seen another attempt: of
--- two that try the same one, only one goes on.
-CREATE FUNCTION tasks_begin(node uuid, account_ids uuid[], ids uuid[], attempts integer[], providers text[])
-RETURNS TABLE (id uuid, started_at timestamptz)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-    UPDATE tasks AS t
-    SET status = 'PROCESSING',
-        attempt = a.attempt,
-        provider = a.provider,
-        upstream_id = NULL,
-        started_at = coalesce(t.started_at, now())
-    FROM unnest(account_ids, ids, attempts, providers) AS a (account_id, id, attempt, provider)
-    WHERE t.account_id = a.account_id
-      AND t.id = a.id
-      AND t.node_id = node
-      AND t.attempt = a.attempt - 1
-      AND t.finished_at IS NULL
-      AND NOT t.cancel_requested
-    RETURNING t.id, t.started_at;
-END $$;
-
 -- Records upstreams' ids for attempts. Whoever knows one may write it, for the sake of whoever works
 -- on the task by now.
 CREATE FUNCTION tasks_arrive(account_ids uuid[], ids uuid[], attempts integer[], upstream_ids text[])

@@ -23,3 +23,82 @@ CREATE TABLE monthly_grants (
     month      date NOT NULL CHECK (extract(day FROM month) = 1),
     PRIMARY KEY (account_id, month)
 );
+
+-- A task of an account whose plan lets tasks wait has one of the account's turns from its first attempt to
+-- its end.
+ALTER TABLE tasks ADD COLUMN in_turn boolean NOT NULL DEFAULT false;
+CREATE INDEX tasks_in_turn ON tasks (account_id) WHERE in_turn AND finished_at IS NULL;
+
+-- Writes down that upstreams are about to be asked. Answers the tasks for which that holds, and, without a time,
+-- those whose account has as many begun as its plan allows at once. Not answered: a task that has ended, is to be
+-- canceled, belongs to another node, or has seen another attempt: of two that try the same one, only one goes on.
+--
+-- The caller holds the locks of the accounts, so turns are exact over all servers.
+CREATE FUNCTION tasks_begin(node uuid, account_ids uuid[], ids uuid[], attempts integer[], providers text[])
+RETURNS TABLE (id uuid, started_at timestamptz)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+    queues uuid[] := ARRAY(
+        SELECT account.id
+        FROM (SELECT DISTINCT every.id FROM unnest(account_ids) AS every (id)) AS asked
+        CROSS JOIN LATERAL (SELECT * FROM accounts WHERE id = asked.id LIMIT 1) AS account
+        CROSS JOIN LATERAL (SELECT * FROM plans WHERE name = account.plan LIMIT 1) AS plan
+        WHERE plan.queued_tasks > 0
+    );
+    asked record;
+BEGIN
+    RETURN QUERY
+    UPDATE tasks AS t
+    SET status = 'PROCESSING',
+        attempt = a.attempt,
+        provider = a.provider,
+        upstream_id = NULL,
+        started_at = coalesce(t.started_at, now())
+    FROM unnest(account_ids, ids, attempts, providers) AS a (account_id, id, attempt, provider)
+    WHERE t.account_id = a.account_id
+      AND t.id = a.id
+      AND t.node_id = node
+      AND t.attempt = a.attempt - 1
+      AND t.finished_at IS NULL
+      AND NOT t.cancel_requested
+      AND a.account_id <> ALL (queues)
+    RETURNING t.id, t.started_at;
+    -- One after the other: each sees the turns that those before it took.
+    FOR asked IN
+        SELECT t.account_id, t.id, t.test, t.in_turn, a.attempt, a.provider, plan.concurrent_tasks AS turns
+        FROM unnest(account_ids, ids, attempts, providers) WITH ORDINALITY
+            AS a (account_id, id, attempt, provider, ordinal)
+        CROSS JOIN LATERAL (SELECT * FROM tasks WHERE account_id = a.account_id AND id = a.id LIMIT 1) AS t
+        CROSS JOIN LATERAL (SELECT * FROM accounts WHERE id = a.account_id LIMIT 1) AS account
+        CROSS JOIN LATERAL (SELECT * FROM plans WHERE name = account.plan LIMIT 1) AS plan
+        WHERE a.account_id = ANY (queues)
+          AND t.node_id = node
+          AND t.attempt = a.attempt - 1
+          AND t.finished_at IS NULL
+          AND NOT t.cancel_requested
+        ORDER BY a.ordinal
+    LOOP
+        id := asked.id;
+        started_at := NULL;
+        IF asked.in_turn OR asked.turns > (
+            SELECT count(*) FROM tasks AS t
+            WHERE t.account_id = asked.account_id AND t.in_turn AND t.finished_at IS NULL AND t.test = asked.test
+        ) THEN
+            UPDATE tasks AS t
+            SET status = 'PROCESSING',
+                attempt = asked.attempt,
+                provider = asked.provider,
+                upstream_id = NULL,
+                in_turn = true,
+                started_at = coalesce(t.started_at, now())
+            WHERE t.account_id = asked.account_id
+              AND t.id = asked.id
+              AND t.finished_at IS NULL
+              AND NOT t.cancel_requested
+            RETURNING t.started_at INTO started_at;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;
