@@ -7,8 +7,7 @@
 //!    └──── fail, cancel ────┴──────────────▶ FAILED, CANCELED
 //! ```
 //!
-//! The database holds the same table (`task_may_move` in the migration), and a trigger refuses
-//! every other move.
+//! The database holds the same table: a trigger (`tasks_move_by_the_rule`) refuses every other move.
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -37,7 +37,7 @@ ALTER TABLE tasks
     ADD CONSTRAINT tasks_late_is_failed CHECK (late_outputs IS NULL OR status = 'FAILED');
 
 -- A task that has ended never changes, but for the files that come late, once.
-CREATE FUNCTION tasks_refuse_change() RETURNS trigger
+CREATE OR REPLACE FUNCTION tasks_refuse_move() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
     rest tasks := NEW;
@@ -46,11 +46,6 @@ BEGIN
     IF OLD.late_outputs IS NULL AND NEW.late_outputs IS NOT NULL AND rest IS NOT DISTINCT FROM OLD THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'task % has ended and may not change', OLD.id USING ERRCODE = 'check_violation';
+    RAISE EXCEPTION 'task % may not go from % to %', OLD.id, OLD.status, NEW.status USING ERRCODE = 'check_violation';
 END
 $$;
-
-DROP TRIGGER tasks_final_never_changes ON tasks;
-CREATE TRIGGER tasks_final_never_changes BEFORE UPDATE ON tasks
-    FOR EACH ROW WHEN (OLD.finished_at IS NOT NULL)
-    EXECUTE FUNCTION tasks_refuse_change();
