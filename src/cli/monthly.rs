@@ -1,5 +1,6 @@
-//! Gives accounts the credits that their plans include each month: at the start, and then every few minutes, on
-//! every replica. Whoever comes first gives them; the others find them given.
+//! Credits that come and go with time: those that plans include each month are given, and what was not spent in
+//! time is taken. At the start, and then every minute, on every replica; whoever comes first does it, and the others
+//! find it done.
 //!
 //! **Bounds and locks.** Accounts are read in batches of [`BATCH`]. Each is granted in a transaction of its own,
 //! which takes the lock of the account's chain first, as all do.
@@ -14,12 +15,12 @@ use crate::ledger::Ledger;
 use crate::store::Store;
 
 /// How often it is looked whether anything is due.
-const EVERY: Duration = Duration::from_secs(5 * 60);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// How many accounts are read at once.
 const BATCH: u32 = 500;
 
-/// Gives what is due until told to stop.
+/// Gives and takes what is due until told to stop.
 pub async fn run(store: Store, stop: CancellationToken) {
     let mut times = tokio::time::interval(EVERY);
     times.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -33,6 +34,11 @@ pub async fn run(store: Store, stop: CancellationToken) {
             granted = grant_monthly_credits(&store, SystemTime::now()) => granted,
             () = stop.cancelled() => return,
         };
+        match Ledger::new(store.clone()).expire_due().await {
+            Ok(0) => {}
+            Ok(credits) => tracing::info!(credits, "credits were not spent in time"),
+            Err(error) => tracing::warn!(?error, "credits could not be expired"),
+        }
         match granted {
             Ok(0) => {}
             Ok(accounts) => tracing::info!(accounts, "monthly credits were granted"),

@@ -11,6 +11,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::errors::TaskError;
+use super::key::Key;
 use super::news::{self, News};
 use super::request::Work;
 use super::status::Status;
@@ -131,6 +132,25 @@ impl Records {
             .query(include_str!("sql/get.sql"), &[&account_id, &id, &test])
             .await?;
         rows.first().map(task).transpose()
+    }
+
+    /// The task that an idempotency key led to, and what was asked then, as far back as keys are
+    /// remembered.
+    pub async fn key_use(
+        &self,
+        key: &Key,
+        lifetime: Duration,
+    ) -> Result<Option<(Key, Uuid)>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&vec![key.bits()], &lifetime.as_secs_f64()];
+        let rows = self.query(include_str!("sql/by_keys.sql"), &values).await?;
+        for row in rows {
+            if let Some(known) = Key::from_bytes(row.try_get(1)?)
+                && known.hash == key.hash
+            {
+                return Ok(Some((known, row.try_get(0)?)));
+            }
+        }
+        Ok(None)
     }
 
     /// A page of an account's tasks, newest first, all older than `before`.

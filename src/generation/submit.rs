@@ -13,7 +13,7 @@ use super::changes::{CapReached, Outcome, Submission};
 use super::errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError};
 use super::key::Key;
 use super::prepare::{Prepared, prepare};
-use super::quote;
+use super::quote::{self, QuoteError};
 use super::request::{Request, Work};
 use super::status::Status;
 use super::task::{Credits, Task};
@@ -32,15 +32,22 @@ pub(super) async fn submit(
         return Err(SubmitError::IdempotencyKeyLength);
     }
     let mut prepared = prepare(core, caller, &request)?;
-    quote::redeem(core, caller, &request, &mut prepared, SystemTime::now())?;
+    let hash = request.hash(&prepared.model.slug);
+    let (account_id, id) = (caller.account_id(), Uuid::now_v7());
+    let key = key.map(|key| Key::new(account_id, caller.is_test(), key, &hash));
+    match quote::redeem(core, caller, &request, &mut prepared, SystemTime::now()) {
+        // What was accepted while the quote held is answered again.
+        Err(QuoteError::Expired) if let Some(task) = core.accepted_before(caller, key).await? => {
+            return Ok(task);
+        }
+        redeemed => redeemed?,
+    }
     let place = Arc::clone(&core.places)
         .try_acquire_owned()
         .map_err(|_| SubmitError::Busy)?;
-    let hash = request.hash(&prepared.model.slug);
     let references = keep_references(core, caller.account_id(), request).await?;
     Arc::make_mut(&mut prepared.work).references = references;
 
-    let (account_id, id) = (caller.account_id(), Uuid::now_v7());
     let plan = caller.plan();
     let (limit, queued) = (plan.concurrent_tasks.get(), plan.queued_tasks);
     let submission = Submission {
@@ -54,7 +61,7 @@ pub(super) async fn submit(
         quoted: prepared.credits,
         limit: limit.saturating_add(queued),
         lifetime: core.settings.lifetime(prepared.model.typical_seconds.1),
-        key: key.map(|key| Key::new(account_id, caller.is_test(), key, &hash)),
+        key,
     };
     let unsure = core.doubt.until_settled();
     let outcome = core.changes.submit(account_id, id, submission).await?;
@@ -158,6 +165,20 @@ fn dispatch(
 }
 
 impl Core {
+    /// The task that the same request led to before, under the same idempotency key.
+    async fn accepted_before(
+        &self,
+        caller: &Caller,
+        key: Option<Key>,
+    ) -> Result<Option<Task>, SubmitError> {
+        let Some(key) = key else { return Ok(None) };
+        let known = self.records.key_use(&key, self.settings.key_lifetime);
+        match known.await? {
+            Some((known, id)) if known == key => self.replayed(caller, id).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// The task that an idempotency key stands for.
     async fn replayed(&self, caller: &Caller, id: Uuid) -> Result<Task, SubmitError> {
         self.task(caller.account_id(), caller.is_test(), id)

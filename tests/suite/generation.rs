@@ -5,6 +5,7 @@
 //! Nothing here measures time. Waits end with what is waited for, or fail the test after
 //! [`fixture::PATIENCE`].
 
+mod caps;
 mod endings;
 pub(crate) mod fixture;
 mod idempotency;
@@ -13,5 +14,6 @@ mod money;
 mod nodes;
 mod quotes;
 mod requests;
+mod turns;
 pub(crate) mod upstream;
 mod watching;

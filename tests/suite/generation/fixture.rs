@@ -152,12 +152,17 @@ impl Fixture {
     }
 
     async fn caller(&self, account_id: Uuid, test: bool) -> Caller {
+        self.capped(account_id, test, SpendingCaps::NONE).await
+    }
+
+    /// A caller whose key may spend only so much.
+    pub async fn capped(&self, account_id: Uuid, test: bool, caps: SpendingCaps) -> Caller {
         let new = NewKey {
             name: "key".to_owned(),
             test,
             scopes: Scopes::DEFAULT,
             expires_at: None,
-            caps: SpendingCaps::NONE,
+            caps,
         };
         let (secret, _) = self.accounts.create_key(account_id, new).await.unwrap();
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
