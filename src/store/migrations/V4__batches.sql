@@ -231,8 +231,11 @@ CREATE TRIGGER tasks_move_by_the_rule BEFORE UPDATE ON tasks
     )
     EXECUTE FUNCTION tasks_refuse_move();
 
--- The functions below never scan a whole table, though a plan that was made while the table was
--- small would: hence their settings.
+-- The functions below never scan a whole table or index, though a plan that was made while the table was
+-- small would: hence their settings. And hence the odd conditions of those that write: they leave one way
+-- only, from each row that is asked for to its place in the primary key. Written plainly, they would also
+-- allow a walk along all open tasks (`finished_at IS NULL` is an index) or along the primary key (a
+-- condition by which two tables could be merged).
 
 -- The tasks that idempotency keys led to within so many seconds. `bits` are 47 of the hash of each;
 -- several keys may share them, so whoever asks compares the hashes.
@@ -294,7 +297,7 @@ BEGIN
         finished_at = now()
     FROM unnest(account_ids, ids, statuses, charges, results, failures)
         AS a (account_id, id, status, charge, outputs, failure)
-    WHERE t.account_id = a.account_id AND t.id = a.id AND t.finished_at IS NULL
+    WHERE t.account_id = ANY (ARRAY[a.account_id]) AND t.id = a.id AND num_nulls(t.finished_at) = 1
     RETURNING t.id, t.test, t.quoted, t.charged, t.key_id, t.created_at, t.finished_at;
     GET DIAGNOSTICS ended = ROW_COUNT;
     IF expect_all AND ended <> cardinality(ids) THEN
@@ -311,7 +314,10 @@ BEGIN
     UPDATE tasks AS t
     SET upstream_id = a.upstream_id
     FROM unnest(account_ids, ids, attempts, upstream_ids) AS a (account_id, id, attempt, upstream_id)
-    WHERE t.account_id = a.account_id AND t.id = a.id AND t.attempt = a.attempt AND t.finished_at IS NULL;
+    WHERE t.account_id = ANY (ARRAY[a.account_id])
+      AND t.id = a.id
+      AND t.attempt = a.attempt
+      AND num_nulls(t.finished_at) = 1;
 END $$;
 
 -- What keys with a spending cap have spent: the prices of the tasks they submitted, less what those

@@ -56,11 +56,12 @@ BEGIN
         upstream_id = NULL,
         started_at = coalesce(t.started_at, now())
     FROM unnest(account_ids, ids, attempts, providers) AS a (account_id, id, attempt, provider)
-    WHERE t.account_id = a.account_id
+    -- As in tasks_finish: one way only, along the primary key.
+    WHERE t.account_id = ANY (ARRAY[a.account_id])
       AND t.id = a.id
+      AND num_nulls(t.finished_at) = 1
       AND t.node_id = node
       AND t.attempt = a.attempt - 1
-      AND t.finished_at IS NULL
       AND NOT t.cancel_requested
       AND a.account_id <> ALL (queues)
     RETURNING t.id, t.started_at;
