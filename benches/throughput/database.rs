@@ -84,7 +84,7 @@ const PLAN: &str = r#"
     SELECT (jsonb_populate_record(plan, '{
         "name": "bench", "free_tier_included": false,
         "submits_per_minute": 2000000000, "reads_per_minute": 2000000000,
-        "concurrent_tasks": 2000000000, "queued_tasks": 2000000000
+        "concurrent_tasks": 2000000000, "queued_tasks": 0
     }')).*
     FROM plans AS plan WHERE plan.name = 'pro'"#;
 

@@ -46,60 +46,59 @@ DECLARE
         CROSS JOIN LATERAL (SELECT * FROM plans WHERE name = account.plan LIMIT 1) AS plan
         WHERE plan.queued_tasks > 0
     );
+    may boolean[] := array_fill(true, ARRAY[cardinality(ids)]);
     asked record;
+    counted_account uuid;
+    counted_test boolean;
+    taken bigint;
 BEGIN
+    IF cardinality(queues) > 0 THEN
+        FOR asked IN
+            SELECT a.ordinal, t.account_id, t.id, t.test, plan.concurrent_tasks AS turns
+            FROM unnest(account_ids, ids, attempts) WITH ORDINALITY AS a (account_id, id, attempt, ordinal)
+            CROSS JOIN LATERAL (SELECT * FROM tasks WHERE account_id = a.account_id AND id = a.id LIMIT 1) AS t
+            CROSS JOIN LATERAL (SELECT * FROM accounts WHERE id = a.account_id LIMIT 1) AS account
+            CROSS JOIN LATERAL (SELECT * FROM plans WHERE name = account.plan LIMIT 1) AS plan
+            WHERE a.account_id = ANY (queues)
+              AND NOT t.in_turn
+              AND t.node_id = node
+              AND t.attempt = a.attempt - 1
+              AND t.finished_at IS NULL
+              AND NOT t.cancel_requested
+            ORDER BY t.account_id, t.test, a.ordinal
+        LOOP
+            IF (asked.account_id, asked.test) IS DISTINCT FROM (counted_account, counted_test) THEN
+                SELECT count(*) INTO taken
+                FROM tasks AS t
+                WHERE t.account_id = asked.account_id AND t.in_turn AND t.finished_at IS NULL AND t.test = asked.test;
+                counted_account := asked.account_id;
+                counted_test := asked.test;
+            END IF;
+            IF taken < asked.turns THEN
+                taken := taken + 1;
+            ELSE
+                may[asked.ordinal] := false;
+                id := asked.id;
+                RETURN NEXT;
+            END IF;
+        END LOOP;
+    END IF;
+    -- As in tasks_finish: one way only, along the primary key.
     RETURN QUERY
     UPDATE tasks AS t
     SET status = 'PROCESSING',
         attempt = a.attempt,
         provider = a.provider,
         upstream_id = NULL,
+        in_turn = t.in_turn OR a.account_id = ANY (queues),
         started_at = coalesce(t.started_at, now())
-    FROM unnest(account_ids, ids, attempts, providers) AS a (account_id, id, attempt, provider)
-    -- As in tasks_finish: one way only, along the primary key.
+    FROM unnest(account_ids, ids, attempts, providers, may) AS a (account_id, id, attempt, provider, may)
     WHERE t.account_id = ANY (ARRAY[a.account_id])
       AND t.id = a.id
+      AND a.may
       AND num_nulls(t.finished_at) = 1
       AND t.node_id = node
       AND t.attempt = a.attempt - 1
       AND NOT t.cancel_requested
-      AND a.account_id <> ALL (queues)
     RETURNING t.id, t.started_at;
-    -- One after the other: each sees the turns that those before it took.
-    FOR asked IN
-        SELECT t.account_id, t.id, t.test, t.in_turn, a.attempt, a.provider, plan.concurrent_tasks AS turns
-        FROM unnest(account_ids, ids, attempts, providers) WITH ORDINALITY
-            AS a (account_id, id, attempt, provider, ordinal)
-        CROSS JOIN LATERAL (SELECT * FROM tasks WHERE account_id = a.account_id AND id = a.id LIMIT 1) AS t
-        CROSS JOIN LATERAL (SELECT * FROM accounts WHERE id = a.account_id LIMIT 1) AS account
-        CROSS JOIN LATERAL (SELECT * FROM plans WHERE name = account.plan LIMIT 1) AS plan
-        WHERE a.account_id = ANY (queues)
-          AND t.node_id = node
-          AND t.attempt = a.attempt - 1
-          AND t.finished_at IS NULL
-          AND NOT t.cancel_requested
-        ORDER BY a.ordinal
-    LOOP
-        id := asked.id;
-        started_at := NULL;
-        IF asked.in_turn OR asked.turns > (
-            SELECT count(*) FROM tasks AS t
-            WHERE t.account_id = asked.account_id AND t.in_turn AND t.finished_at IS NULL AND t.test = asked.test
-        ) THEN
-            UPDATE tasks AS t
-            SET status = 'PROCESSING',
-                attempt = asked.attempt,
-                provider = asked.provider,
-                upstream_id = NULL,
-                in_turn = true,
-                started_at = coalesce(t.started_at, now())
-            WHERE t.account_id = asked.account_id
-              AND t.id = asked.id
-              AND t.finished_at IS NULL
-              AND NOT t.cancel_requested
-            RETURNING t.started_at INTO started_at;
-            CONTINUE WHEN NOT FOUND;
-        END IF;
-        RETURN NEXT;
-    END LOOP;
 END $$;
