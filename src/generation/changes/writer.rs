@@ -1,4 +1,4 @@
-//! The two round trips of a batch.
+//! The one or two round trips of a batch.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -61,9 +61,15 @@ impl Batch for Writer {
     async fn run(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
         let accounts = || jobs.iter().map(|job| job.account_id);
         if let Some(found) = self.remember(jobs) {
-            match self.run_remembered(found, jobs).await {
-                Err(error) if error.is_outdated() => self.ends.forget(accounts()),
-                answers => return answers.inspect_err(|_| self.ends.forget(accounts())),
+            let answers = self.run_remembered(found, jobs).await;
+            if answers.is_err() {
+                self.ends.forget(accounts());
+            }
+            match answers {
+                // Nothing was written: what was remembered did not hold, or could not even be gone on from.
+                Err(error) if error.is_outdated() => {}
+                Err(StoreError::Inconsistent(_)) => {}
+                answers => return answers,
             }
         }
         self.run_anew(jobs)

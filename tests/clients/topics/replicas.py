@@ -25,6 +25,8 @@ ROUND_SECONDS = 1
 # Callers per account; fewer than the tasks that the plan pro runs at once.
 CALLERS = 6
 ANSWER_SECONDS_MAX = 120
+# Of a caller before each request.
+PAUSE_SECONDS_MEAN = 0.5
 
 # Painting is what takes the time, so one in five is painted.
 PROMPTS = [
@@ -58,7 +60,7 @@ def under_load(report: Report, lender: Server, replicas: list[Server]) -> None:
 
     with report.check(f"{KILLS} kills under load: every one of {len(asked)} requests is answered in the end"):
         with ThreadPoolExecutor(ACCOUNTS * CALLERS) as pool:
-            answers = pool.map(lambda request: insist(replicas, *request, lost), asked)
+            answers = pool.map(lambda request: paced(replicas, *request, lost), asked)
             for number in range(KILLS):
                 time.sleep(ROUND_SECONDS)
                 replicas[number % 2].kill()
@@ -88,6 +90,12 @@ def under_load(report: Report, lender: Server, replicas: list[Server]) -> None:
 
     with report.check("piooy ledger verify finds the books right"):
         verified(lender)
+
+
+def paced(replicas: list[Server], key: str, name: str, number: int, lost: Counter) -> str:
+    """The same after a pause, so that the load lasts as long as the kills."""
+    time.sleep(random.uniform(0, 2 * PAUSE_SECONDS_MEAN))
+    return insist(replicas, key, name, number, lost)
 
 
 def insist(replicas: list[Server], key: str, name: str, number: int, lost: Counter) -> str:

@@ -174,7 +174,7 @@ def openapi(report: Report, http: Http) -> None:
         types = document["paths"]["/api/v1/credits/transactions.csv"]["get"]["responses"]["200"]["content"]
         expect((answer.status, answer.headers["content-type"].split(";")[0]), (200, *types), "status and type")
         rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
-        told = [(str(entry["sequence"]), entry["kind"], str(entry["amount"]), entry["taskId"]) for entry in http.transactions()]
+        told = [(str(entry["sequence"]), entry["kind"], str(entry["amount"]), entry["taskId"]) for entry in http.transactions()][::-1]
         expect([(row["sequence"], row["kind"], row["amount"], row["task_id"]) for row in rows], told, "rows")
     with report.check("the events of a task are its states in their envelopes, until it has ended"):
         task_id = http.data("POST", "/api/v1/generate/image", {**image, "prompt": "[sandbox:delay=2s] a fox"})["taskId"]
