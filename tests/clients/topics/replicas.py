@@ -22,6 +22,8 @@ CREDITS = 1000
 KILLS = 4
 # Between a start and the next kill.
 ROUND_SECONDS = 1
+# Between a kill and the start after it: long enough for some request to come in vain.
+DOWN_SECONDS = 0.4
 # Callers per account; fewer than the tasks that the plan pro runs at once.
 CALLERS = 6
 ANSWER_SECONDS_MAX = 120
@@ -64,6 +66,7 @@ def under_load(report: Report, lender: Server, replicas: list[Server]) -> None:
             for number in range(KILLS):
                 time.sleep(ROUND_SECONDS)
                 replicas[number % 2].kill()
+                time.sleep(DOWN_SECONDS)
                 replicas[number % 2].start()
             tasks = list(answers)
         print(f"          {dict(lost)}")
