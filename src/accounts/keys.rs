@@ -77,15 +77,8 @@ impl Accounts {
 
     /// What is known of one of the account's keys, revoked and expired ones included.
     pub async fn key(&self, account_id: Uuid, key_id: Uuid) -> Result<ApiKey, AccountsError> {
-        let client = self.store.client().await?;
-        let statement = client
-            .prepare_cached(include_str!("sql/key_by_id.sql"))
-            .await?;
-        let row = client
-            .query_opt(&statement, &[&account_id, &key_id])
-            .await?;
-        row.map(|row| ApiKey::from_row(&row))
-            .ok_or(AccountsError::KeyUnknown)
+        self.one_key(include_str!("sql/key_by_id.sql"), account_id, key_id)
+            .await
     }
 
     /// Makes a key useless, for good. Doing it again changes nothing.
@@ -94,10 +87,19 @@ impl Accounts {
         account_id: Uuid,
         key_id: Uuid,
     ) -> Result<ApiKey, AccountsError> {
+        self.one_key(include_str!("sql/revoke_key.sql"), account_id, key_id)
+            .await
+    }
+
+    /// What a statement about one of the account's keys answers.
+    async fn one_key(
+        &self,
+        statement: &str,
+        account_id: Uuid,
+        key_id: Uuid,
+    ) -> Result<ApiKey, AccountsError> {
         let client = self.store.client().await?;
-        let statement = client
-            .prepare_cached(include_str!("sql/revoke_key.sql"))
-            .await?;
+        let statement = client.prepare_cached(statement).await?;
         let row = client
             .query_opt(&statement, &[&account_id, &key_id])
             .await?;

@@ -34,15 +34,15 @@ pub async fn run(store: Store, stop: CancellationToken) {
             granted = grant_monthly_credits(&store, SystemTime::now()) => granted,
             () = stop.cancelled() => return,
         };
-        match Ledger::new(store.clone()).expire_due().await {
-            Ok(0) => {}
-            Ok(credits) => tracing::info!(credits, "credits were not spent in time"),
-            Err(error) => tracing::warn!(?error, "credits could not be expired"),
-        }
         match granted {
             Ok(0) => {}
             Ok(accounts) => tracing::info!(accounts, "monthly credits were granted"),
             Err(error) => tracing::warn!(?error, "monthly credits could not be granted"),
+        }
+        match Ledger::new(store.clone()).expire_due().await {
+            Ok(0) => {}
+            Ok(credits) => tracing::info!(credits, "credits were not spent in time"),
+            Err(error) => tracing::warn!(?error, "credits could not be expired"),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
@@ -82,6 +82,28 @@ where
     }
 }
 
+/// Calls a method that answers with a stream.
+async fn opened_over_grpc<M, R>(
+    channel: Channel,
+    key: Option<&str>,
+    path: &'static str,
+    request: &Value,
+) -> Result<Streaming<R>, Status>
+where
+    M: Message + DeserializeOwned + Default + 'static,
+    R: Message + Default + 'static,
+{
+    let message: M = serde_json::from_value(request.clone()).expect("the message's own JSON");
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.expect("the server takes calls");
+    let codec = ProstCodec::<M, R>::default();
+    let path = PathAndQuery::from_static(path);
+    let answer = grpc
+        .server_streaming(keyed(message, key), path, codec)
+        .await;
+    Ok(answer?.into_inner())
+}
+
 /// The same for a method that answers with a stream.
 pub async fn stream_over_grpc<M, R>(
     channel: Channel,
@@ -93,16 +115,9 @@ where
     M: Message + DeserializeOwned + Default + 'static,
     R: Message + Serialize + Default + 'static,
 {
-    let message: M = serde_json::from_value(request.clone()).expect("the message's own JSON");
-    let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready().await.expect("the server takes calls");
-    let codec = ProstCodec::<M, R>::default();
-    let path = PathAndQuery::from_static(path);
-    let answer = grpc
-        .server_streaming(keyed(message, key), path, codec)
-        .await;
-    let mut messages = match answer {
-        Ok(answer) => answer.into_inner(),
+    let opened = opened_over_grpc::<M, R>(channel, key, path, request).await;
+    let mut messages = match opened {
+        Ok(messages) => messages,
         Err(status) => return vec![envelope(&status)],
     };
     let mut envelopes = Vec::new();
@@ -122,16 +137,9 @@ pub async fn file_over_grpc<M>(
 where
     M: Message + DeserializeOwned + Default + 'static,
 {
-    let message: M = serde_json::from_value(request.clone()).expect("the message's own JSON");
-    let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready().await.expect("the server takes calls");
-    let codec = ProstCodec::<M, HttpBody>::default();
-    let path = PathAndQuery::from_static(path);
-    let answer = grpc
-        .server_streaming(keyed(message, key), path, codec)
-        .await;
-    let mut parts = match answer {
-        Ok(answer) => answer.into_inner(),
+    let opened = opened_over_grpc::<M, HttpBody>(channel, key, path, request).await;
+    let mut parts = match opened {
+        Ok(parts) => parts,
         Err(status) => return envelope(&status),
     };
     let (mut content_type, mut bytes) = (String::new(), Vec::new());

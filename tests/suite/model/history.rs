@@ -112,13 +112,17 @@ impl History {
             caller,
         };
         let played = history.live().await;
+        let tasks = match &played {
+            Ok(()) => String::new(),
+            Err(_) => world.told(history.caller.account_id()).await,
+        };
         for node in &history.nodes {
             node.kill();
         }
         played.map_err(|failure| {
             let account = history.caller.account_id();
             format!(
-                "{failure}\n  account {account}\n  {}",
+                "{failure}\n  account {account}\n  {}\n  {tasks}",
                 history.steps.join("\n  ")
             )
         })

@@ -194,6 +194,15 @@ impl World {
             .collect()
     }
 
+    /// How the tasks of an account stand, in words, for whoever looks into a failure.
+    pub async fn told(&self, account: Uuid) -> String {
+        let statement = "SELECT string_agg(concat_ws(' ', id, status, 'attempt', attempt, 'of', provider, upstream_id,
+                failure, finished_at - created_at, deadline_at - created_at), E'\\n  ' ORDER BY id)
+            FROM tasks WHERE account_id = $1";
+        let row = self.client().await.query_one(statement, &[&account]).await;
+        row.unwrap().get::<_, Option<String>>(0).unwrap_or_default()
+    }
+
     /// Lets nobody write to an account's chain until what it answers is dropped.
     pub async fn stop_writers(&self, account: Uuid) -> StoppedWriters {
         let client = self.client().await;
