@@ -34,6 +34,7 @@ mod grpc;
 pub mod handlers;
 mod mcp;
 mod observe;
+pub mod progress;
 mod rest;
 pub mod server;
 
