@@ -4,7 +4,9 @@
 //! other's locks. An actor takes whatever queued up while its last batch was being written, so a lone
 //! job leaves at once and a busy account fills its batches by itself: there is no timer. After a small
 //! batch it only lets whoever was just answered run first, since what they ask next costs the next batch
-//! hardly anything.
+//! hardly anything. When very many queued up, their batch follows the last one without waiting for it, so
+//! that the database always has work: while it writes one batch, the answers to the one before are
+//! turned into the next.
 //!
 //! - **Every job is answered on its own**, after its batch is durable, never before.
 //! - **One poisoned job fails alone**: a batch that the database refuses is run again job by job.
@@ -18,18 +20,23 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::store::StoreError;
 
 /// Jobs in a batch, at most. Beyond it a batch only takes longer without costing less for each.
-const BATCH_MAX: usize = 256;
+const BATCH_MAX: usize = 128;
 /// Jobs that wait for an actor, at most: some tenths of a second of work.
 const QUEUE_MAX: usize = 8_192;
 /// Below so many jobs, a batch costs hardly more for another one.
 const BATCH_SMALL: usize = 32;
+/// From so many jobs on, a batch is sent although the last one is not done yet.
+const BATCH_LARGE: usize = 64;
+/// Batches of an actor that are under way, at most: one that the database works at, one that waits for it.
+const UNDER_WAY_MAX: usize = 2;
 /// Actors for each sort of job; more than cores would only make the batches smaller.
 const SHARDS: usize = 2;
 
@@ -40,7 +47,8 @@ pub(super) trait Batch: Send + Sync + 'static {
     /// What comes of it.
     type Answer: Send + 'static;
 
-    /// Does all of `jobs`, durably, or none; one answer for each, in their order.
+    /// Does all of `jobs`, durably, or none; one answer for each, in their order. It may be asked
+    /// before the last one is done.
     fn run(
         &self,
         jobs: &[Self::Job],
@@ -54,17 +62,23 @@ struct Entry<B: Batch> {
 
 /// The actors of one sort of job. They end when it is dropped, after the batches under way.
 pub(super) struct Batcher<B: Batch> {
-    shards: Vec<mpsc::Sender<Entry<B>>>,
+    shards: Vec<Shard<B>>,
+}
+
+struct Shard<B: Batch> {
+    sender: mpsc::Sender<Entry<B>>,
+    /// Told when enough wait for a large batch.
+    many: Arc<Notify>,
 }
 
 impl<B: Batch> Batcher<B> {
-    /// Starts the actors. Must be called inside a tokio runtime.
-    pub fn start(batch: B) -> Self {
-        let batch = Arc::new(batch);
+    /// Starts the actors, each with what `batch` makes for it. Must be called inside a tokio runtime.
+    pub fn start(batch: impl Fn() -> B) -> Self {
         let start = |_| {
             let (sender, queue) = mpsc::channel(QUEUE_MAX);
-            tokio::spawn(act(Arc::clone(&batch), queue));
-            sender
+            let many = Arc::new(Notify::new());
+            tokio::spawn(act(batch(), queue, Arc::clone(&many)));
+            Shard { sender, many }
         };
         Self {
             shards: (0..SHARDS).map(start).collect(),
@@ -77,54 +91,78 @@ impl<B: Batch> Batcher<B> {
     /// [`StoreError::Busy`] when too many wait already, otherwise what the database said.
     pub async fn ask(&self, account_id: Uuid, job: B::Job) -> Result<B::Answer, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.shard(account_id)
+        let Shard { sender, many } = self.shard(account_id);
+        sender
             .try_send(Entry { job, answer })
             .map_err(|_| StoreError::Busy)?;
+        if QUEUE_MAX - sender.capacity() >= BATCH_LARGE {
+            many.notify_one();
+        }
         // The actor goes away without an answer only when everything does.
         let gone = || StoreError::Unavailable("the server stopped before the answer came".into());
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Account ids are made in the order of time: their low bits are the random ones.
-    fn shard(&self, account_id: Uuid) -> &mpsc::Sender<Entry<B>> {
+    fn shard(&self, account_id: Uuid) -> &Shard<B> {
         let (_, low) = account_id.as_u64_pair();
         &self.shards[(low % SHARDS as u64) as usize]
     }
 }
 
 /// Runs batches until nobody can ask any more.
-async fn act<B: Batch>(batch: Arc<B>, mut queue: mpsc::Receiver<Entry<B>>) {
-    let mut entries = Vec::with_capacity(BATCH_MAX);
-    while queue.recv_many(&mut entries, BATCH_MAX).await > 0 {
-        let is_small = entries.len() < BATCH_SMALL;
-        let (jobs, answers): (Vec<_>, Vec<_>) = entries
-            .drain(..)
-            .map(|entry| (entry.job, entry.answer))
-            .unzip();
-        match run(&*batch, &jobs).await {
-            Ok(results) => tell(answers, results.into_iter().map(Ok)),
-            Err(error @ (StoreError::Database(_) | StoreError::Inconsistent(_)))
-                if jobs.len() > 1 =>
-            {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    jobs = jobs.len(),
-                    "a batch was refused; its jobs are tried alone"
-                );
-                for (job, answer) in jobs.iter().zip(answers) {
-                    let alone = run(&*batch, std::slice::from_ref(job)).await;
-                    tell([answer], [alone.and_then(only)]);
+async fn act<B: Batch>(batch: B, mut queue: mpsc::Receiver<Entry<B>>, many: Arc<Notify>) {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        let another = under_way.len() < UNDER_WAY_MAX;
+        if under_way.is_empty() || another && queue.len() >= BATCH_LARGE {
+            let mut entries = Vec::new();
+            if queue.recv_many(&mut entries, BATCH_MAX).await == 0 {
+                return;
+            }
+            under_way.push(answer(&batch, entries));
+        }
+        let another = under_way.len() < UNDER_WAY_MAX;
+        tokio::select! {
+            // A batch is sent when it is polled first: in their order.
+            biased;
+            Some(size) = under_way.next() => {
+                if size < BATCH_SMALL && under_way.is_empty() {
+                    tokio::task::yield_now().await;
                 }
             }
-            Err(error) => {
-                let errors = (0..answers.len()).map(|_| Err(error.again()));
-                tell(answers, errors);
-            }
-        }
-        if is_small {
-            tokio::task::yield_now().await;
+            () = std::future::ready(()), if another && queue.len() >= BATCH_LARGE => {}
+            () = many.notified(), if another => {}
         }
     }
+}
+
+/// Runs a batch and answers it; says how large it was.
+async fn answer<B: Batch>(batch: &B, entries: Vec<Entry<B>>) -> usize {
+    let size = entries.len();
+    let (jobs, answers): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .map(|entry| (entry.job, entry.answer))
+        .unzip();
+    match run(batch, &jobs).await {
+        Ok(results) => tell(answers, results.into_iter().map(Ok)),
+        Err(error @ (StoreError::Database(_) | StoreError::Inconsistent(_))) if size > 1 => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                jobs = size,
+                "a batch was refused; its jobs are tried alone"
+            );
+            for (job, answer) in jobs.iter().zip(answers) {
+                let alone = run(batch, std::slice::from_ref(job)).await;
+                tell([answer], [alone.and_then(only)]);
+            }
+        }
+        Err(error) => {
+            let errors = (0..size).map(|_| Err(error.again()));
+            tell(answers, errors);
+        }
+    }
+    size
 }
 
 /// Runs a batch. A panic is a fault of ours in one batch and must not end the actor.
@@ -158,6 +196,8 @@ mod tests {
     use std::sync::Mutex;
 
     use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -183,7 +223,10 @@ mod tests {
 
     fn double() -> (Arc<Batcher<Double>>, Sizes) {
         let sizes = Sizes::default();
-        (Arc::new(Batcher::start(Double(Arc::clone(&sizes)))), sizes)
+        (
+            Arc::new(Batcher::start(|| Double(Arc::clone(&sizes)))),
+            sizes,
+        )
     }
 
     #[tokio::test]
@@ -195,7 +238,7 @@ mod tests {
         }
         assert_eq!(
             *sizes.lock().expect("is not poisoned"),
-            [BATCH_MAX, 300 - BATCH_MAX]
+            [BATCH_MAX, BATCH_MAX, 300 - 2 * BATCH_MAX]
         );
     }
 
@@ -210,6 +253,57 @@ mod tests {
             batcher.ask(Uuid::nil(), 4).await.expect("the actor lives"),
             8
         );
+    }
+
+    /// Remembers its batches when they begin; ends one for each permit.
+    struct Slow(Sizes, Arc<Semaphore>);
+
+    impl Batch for Slow {
+        type Job = ();
+        type Answer = ();
+
+        async fn run(&self, jobs: &[()]) -> Result<Vec<()>, StoreError> {
+            self.0.lock().expect("is not poisoned").push(jobs.len());
+            self.1.acquire().await.expect("is open").forget();
+            Ok(jobs.to_vec())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_follows_one_that_is_under_way_and_a_small_one_waits() {
+        let sizes = Sizes::default();
+        let permits = Arc::new(Semaphore::new(0));
+        let slow = || Slow(Arc::clone(&sizes), Arc::clone(&permits));
+        let batcher = Arc::new(Batcher::start(slow));
+        let begun = || sizes.lock().expect("is not poisoned").clone();
+        let settle = async || {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut asked = JoinSet::new();
+        let mut ask = |count| {
+            for _ in 0..count {
+                let batcher = Arc::clone(&batcher);
+                asked.spawn(async move { batcher.ask(Uuid::nil(), ()).await });
+            }
+        };
+        ask(1);
+        settle().await;
+        ask(BATCH_LARGE - 1);
+        settle().await;
+        assert_eq!(begun(), [1]);
+        ask(1);
+        settle().await;
+        assert_eq!(begun(), [1, BATCH_LARGE]);
+        ask(BATCH_LARGE);
+        settle().await;
+        assert_eq!(begun(), [1, BATCH_LARGE], "no third beside two");
+        permits.add_permits(3);
+        while let Some(answer) = asked.join_next().await {
+            answer.expect("does not panic").expect("is answered");
+        }
+        assert_eq!(begun(), [1, BATCH_LARGE, BATCH_LARGE]);
     }
 
     #[tokio::test]

@@ -33,7 +33,6 @@ use super::status::Status;
 use super::task::Output;
 use crate::accounts::SpendingCaps;
 use crate::catalog::MediaType;
-use crate::ledger::Ends;
 use crate::providers::Failure;
 use crate::store::{Store, StoreError};
 
@@ -177,12 +176,8 @@ pub(super) struct Changes(Batcher<Writer>);
 impl Changes {
     /// For the tasks of a node, whose idempotency keys live so long.
     pub fn start(store: Store, node: Uuid, news: News, key_lifetime: Duration) -> Self {
-        Self(Batcher::start(Writer {
-            store,
-            node,
-            news,
-            ends: Ends::default(),
-            key_lifetime,
+        Self(Batcher::start(|| {
+            Writer::new(store.clone(), node, news.clone(), key_lifetime)
         }))
     }
 

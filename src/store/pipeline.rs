@@ -1,59 +1,85 @@
-//! A transaction whose statements travel together.
+//! Transactions whose statements travel together.
 //!
 //! A round trip costs more than most statements, and locks are held meanwhile. Futures of statements
 //! that are polled together (`futures_util::try_join!` polls in the order written) go out back to
 //! back, and the server works through them in that order; so BEGIN leaves with the first statements
 //! and COMMIT with the last ones. Prepare first: a statement that must be prepared on the way loses
 //! its place.
+//!
+//! On one [`Line`] even transactions follow each other without waiting: the server finds the next one in its
+//! hands when it has committed the last.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::Object;
 
 use super::{Client, Store, StoreError};
 
-/// A connection of the pool with a transaction under way, or about to begin with
-/// [`Pipeline::begin`]. Dropped before [`Pipeline::commit`] has answered, it closes the connection,
-/// and with it the transaction, whatever state that is in.
-pub struct Pipeline {
+/// A connection of the pool for transactions, one after another in the order in which they are sent.
+/// It goes back to the pool in the end, unless what became of a transaction is not known: then it is
+/// closed, and with it whatever is under way.
+pub struct Line {
     client: Option<Client>,
+    in_doubt: AtomicBool,
 }
 
 impl Store {
-    /// A connection for a transaction. Send [`Pipeline::begin`] first.
-    pub async fn pipeline(&self) -> Result<Pipeline, StoreError> {
-        Ok(Pipeline {
+    /// A connection for transactions.
+    pub async fn line(&self) -> Result<Line, StoreError> {
+        Ok(Line {
             client: Some(self.client().await?),
+            in_doubt: AtomicBool::new(false),
         })
     }
 }
 
-impl Pipeline {
-    /// Begins the transaction, at READ COMMITTED.
-    pub async fn begin(&self) -> Result<(), StoreError> {
-        Ok(self.batch_execute("BEGIN").await?)
+impl Line {
+    /// Whether more can be sent.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.in_doubt.load(Ordering::Relaxed) && !self.is_closed()
     }
 
-    /// Commits, after `last` has gone out; answers what that does. When a statement of `last` fails,
-    /// nothing is committed: the server turns the COMMIT of a failed transaction into a ROLLBACK.
-    pub async fn commit<T>(
-        mut self,
-        last: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
+    /// Runs a transaction, at READ COMMITTED, that is known from its first statement to its last.
+    /// When a statement fails, nothing is committed: the server turns the COMMIT of a failed
+    /// transaction into a ROLLBACK.
+    pub async fn transaction<T>(
+        &self,
+        statements: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let client = self.client.as_ref().expect("it is taken below and on drop");
-        let end = client.batch_execute("COMMIT");
-        let (answer, ended) = futures_util::join!(last(client), end);
-        if ended.is_ok() {
-            // In order again: back to the pool.
-            drop(self.client.take());
-        }
+        let doubt = Doubt(self);
+        let begin = self.batch_execute("BEGIN");
+        let commit = self.batch_execute("COMMIT");
+        let (begun, answer, ended) = futures_util::join!(begin, statements(self), commit);
+        doubt.settle(&ended);
+        begun?;
+        let answer = answer?;
+        ended?;
+        Ok(answer)
+    }
+
+    /// Runs a transaction that looks first and then writes what follows from it.
+    pub async fn transaction_in_two<F, T>(
+        &self,
+        first: impl AsyncFnOnce(&Client) -> Result<F, StoreError>,
+        last: impl AsyncFnOnce(&Client, F) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let doubt = Doubt(self);
+        let begin = self.batch_execute("BEGIN");
+        let (begun, found) = futures_util::join!(begin, first(self));
+        begun?;
+        let found = found?;
+        let commit = self.batch_execute("COMMIT");
+        let (answer, ended) = futures_util::join!(last(self, found), commit);
+        doubt.settle(&ended);
         let answer = answer?;
         ended?;
         Ok(answer)
     }
 }
 
-impl Deref for Pipeline {
+impl Deref for Line {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -61,10 +87,29 @@ impl Deref for Pipeline {
     }
 }
 
-impl Drop for Pipeline {
+impl Drop for Line {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
+        if self.in_doubt.load(Ordering::Relaxed)
+            && let Some(client) = self.client.take()
+        {
             drop(Object::take(client));
         }
+    }
+}
+
+/// Leaves its line in doubt unless the transaction's end is known.
+struct Doubt<'l>(&'l Line);
+
+impl Doubt<'_> {
+    fn settle<E>(self, ended: &Result<(), E>) {
+        if ended.is_ok() {
+            std::mem::forget(self);
+        }
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.in_doubt.store(true, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,7 @@
 //! The one or two round trips of a batch.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::generation::batcher::Batch;
 use crate::generation::key::{Hash, Key};
 use crate::generation::news::News;
 use crate::ledger::{Chains, Ends};
-use crate::store::{Client, Pipeline, Store, StoreError};
+use crate::store::{Client, Line, Store, StoreError};
 
 const BY_KEYS: &str = include_str!("../sql/by_keys.sql");
 const OPEN_TESTS: &str = include_str!("../sql/open_tests.sql");
@@ -43,15 +44,17 @@ const STATEMENTS: [&str; 11] = [
     TELL,
 ];
 
-/// Writes batches of changes to the tasks of a node.
+/// Writes batches of changes to the tasks of a node, for one shard of the accounts.
 pub(super) struct Writer {
-    pub store: Store,
-    pub node: Uuid,
-    pub news: News,
-    /// Where the chains of accounts ended when this node last wrote to them.
-    pub ends: Ends,
+    store: Store,
+    node: Uuid,
+    news: News,
     /// How long an idempotency key is remembered.
-    pub key_lifetime: Duration,
+    key_lifetime: Duration,
+    /// Where the chains of accounts end when what this writer has sent is committed.
+    ends: Ends,
+    /// Where batches that are worked out beforehand follow each other, while there are any.
+    line: Mutex<Weak<Line>>,
 }
 
 impl Batch for Writer {
@@ -79,13 +82,38 @@ impl Batch for Writer {
 }
 
 impl Writer {
-    async fn pipeline(&self) -> Result<Pipeline, StoreError> {
-        let pipeline = self.store.pipeline().await?;
-        Chains::prepare(&*pipeline).await?;
-        for statement in STATEMENTS {
-            pipeline.prepare_cached(statement).await?;
+    /// For the tasks of a node, whose idempotency keys live so long.
+    pub fn new(store: Store, node: Uuid, news: News, key_lifetime: Duration) -> Self {
+        Self {
+            store,
+            node,
+            news,
+            key_lifetime,
+            ends: Ends::default(),
+            line: Mutex::default(),
         }
-        Ok(pipeline)
+    }
+
+    /// A connection of its own.
+    async fn line(&self) -> Result<Line, StoreError> {
+        let line = self.store.line().await?;
+        Chains::prepare(&*line).await?;
+        for statement in STATEMENTS {
+            line.prepare_cached(statement).await?;
+        }
+        Ok(line)
+    }
+
+    /// The connection that the last batch went out on, if that is still under way.
+    async fn shared_line(&self) -> Result<Arc<Line>, StoreError> {
+        let shared = || self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = shared().upgrade();
+        if let Some(line) = used.filter(|line| line.is_sound()) {
+            return Ok(line);
+        }
+        let line = Arc::new(self.line().await?);
+        *shared() = Arc::downgrade(&line);
+        Ok(line)
     }
 
     /// What a batch will most likely find; `None` when that cannot be said.
@@ -128,7 +156,8 @@ impl Writer {
         })
     }
 
-    /// Works the batch out first and does everything in one round trip.
+    /// Works the batch out first and does everything in one round trip, which may begin before that of
+    /// the last batch is over: if that one fails, this one does not find what it expects and fails too.
     ///
     /// # Errors
     /// [`StoreError::is_outdated`] when something is not as it was remembered; nothing was written then.
@@ -139,9 +168,10 @@ impl Writer {
     ) -> Result<Vec<Answer>, StoreError> {
         let mut decided = decide(found, jobs)?;
         let week = week(SystemTime::now());
-        let done = self.pipeline().await?.commit(async |client: &Client| {
+        let line = self.shared_line().await?;
+        self.ends.remember(&decided.chains);
+        let done = line.transaction(async |client: &Client| {
             futures_util::try_join!(
-                async { Ok(client.batch_execute("BEGIN").await?) },
                 decided.chains.resume(client),
                 expect_no_keys(client, jobs, self.key_lifetime, week),
                 begin(client, jobs, self.node),
@@ -152,8 +182,7 @@ impl Writer {
                 self.tell(client, jobs),
             )
         });
-        let ((), at, (), begun, (), ended, ..) = done.await?;
-        self.ends.remember(&decided.chains);
+        let (at, (), begun, (), ended, ..) = done.await?;
         for (job, answer) in jobs.iter().zip(&mut decided.answers) {
             match (answer, &job.what) {
                 (Answer::Submitted(outcome @ Outcome::Accepted { .. }), What::Submit(asked)) => {
@@ -175,30 +204,30 @@ impl Writer {
 
     /// Looks first, then decides, then writes.
     async fn run_anew(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
-        let pipeline = self.pipeline().await?;
-        let found = self.look(&pipeline, jobs).await?;
-        let decided = decide(found, jobs)?;
-        let week = week(decided.chains.at());
-        let done = pipeline.commit(async |client: &Client| {
+        let write = async |client: &Client, found: Found| {
+            let decided = decide(found, jobs)?;
+            let week = week(decided.chains.at());
             futures_util::try_join!(
                 insert(client, self.node, jobs, &decided, week),
                 async { decided.chains.append(client).await },
                 spend(client, &decided),
                 give_back(client, &decided),
                 self.tell(client, jobs),
-            )
-        });
-        done.await?;
+            )?;
+            Ok(decided)
+        };
+        let line = self.line().await?;
+        let done =
+            line.transaction_in_two(async |client: &Client| self.look(client, jobs).await, write);
+        let decided = done.await?;
         self.ends.remember(&decided.chains);
         Ok(decided.answers)
     }
 
     /// The first round trip: locks, then reads, and writes what needs no decision.
-    async fn look(&self, pipeline: &Pipeline, jobs: &[Change]) -> Result<Found, StoreError> {
-        let client: &Client = pipeline;
+    async fn look(&self, client: &Client, jobs: &[Change]) -> Result<Found, StoreError> {
         let accounts: Vec<_> = jobs.iter().map(|job| job.account_id).collect();
-        let ((), chains, keys, open_tests, spending, begun, (), ended) = futures_util::try_join!(
-            pipeline.begin(),
+        let (chains, keys, open_tests, spending, begun, (), ended) = futures_util::try_join!(
             Chains::lock(client, &accounts),
             keys(client, jobs, self.key_lifetime),
             open_tests(client, jobs),

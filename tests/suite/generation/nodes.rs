@@ -300,12 +300,15 @@ async fn a_task_whose_caller_went_away_is_found_and_done() {
 #[tokio::test]
 async fn a_node_whose_lease_was_declared_over_finds_out_what_is_its_own() {
     let fixture = Fixture::new().await;
-    let idle = || Settings {
+    // Never runs what it accepts, and neither looks whether that is still its own nor has room to take
+    // it over again.
+    let full = Settings {
         running_tasks_max: 0,
-        ..settings()
+        open_tasks_max: 1,
+        ..patient()
     };
     let (first, caller) = (
-        fixture.node_with(sandbox(), idle()).await,
+        fixture.node_with(sandbox(), full).await,
         fixture.live().await,
     );
     let lost = first.submit(&caller, picture("a fox"), None).await.unwrap();
@@ -314,11 +317,9 @@ async fn a_node_whose_lease_was_declared_over_finds_out_what_is_its_own() {
     let client = fixture.database.store().client().await.unwrap();
     let statement = "UPDATE tasks SET node_id = (SELECT max(id::text)::uuid FROM nodes)";
     client.execute(statement, &[]).await.unwrap();
-    client
-        .execute("UPDATE nodes SET lapsed = true", &[])
-        .await
-        .unwrap();
-    // Either may have taken it by now; only the second can do it.
+    let statement =
+        "UPDATE nodes SET lapsed = true WHERE id = (SELECT max(id::text)::uuid FROM nodes)";
+    client.execute(statement, &[]).await.unwrap();
     let task = ended(&second, &caller, lost.id).await;
     assert_eq!(task.status, Status::Success);
     assert_eq!(ended(&first, &caller, lost.id).await, task);
