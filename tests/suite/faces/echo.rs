@@ -5,6 +5,7 @@ use std::sync::Arc;
 use piooy::accounts::{Accounts, Scope};
 use piooy::adapters::{Faces, Options, Parts, server};
 use piooy::assets::Assets;
+use piooy::catalog::Catalog;
 use piooy::gate::Gate;
 use piooy::spec::method::Registry;
 use tempfile::TempDir;
@@ -62,6 +63,7 @@ impl Echo {
             gate: Arc::new(Gate::new(accounts.clone(), None).expect("a gate")),
             assets: Assets::local(data.path(), [7; 32], &public_url).expect("a place for files"),
             store,
+            catalog: Arc::new(Catalog::builtin()),
             options: Options {
                 public_url: public_url.clone(),
                 body_bytes_max: 64 * 1024,
