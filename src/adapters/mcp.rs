@@ -78,7 +78,14 @@ const BATCH_MAX: usize = 50;
 
 /// The words for how grave a log message is (RFC 5424, "Severity").
 const LOG_LEVELS: [&str; 8] = [
-    "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency",
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
 ];
 
 /// The face's state.

@@ -121,10 +121,7 @@ impl Completion {
 }
 
 /// A parameter that the method needs, read.
-fn part<'a, T: Deserialize<'a>>(
-    param: Option<&'a RawValue>,
-    name: &str,
-) -> Result<T, RpcError> {
+fn part<'a, T: Deserialize<'a>>(param: Option<&'a RawValue>, name: &str) -> Result<T, RpcError> {
     let param =
         param.ok_or_else(|| RpcError::invalid_params(format!("params.{name} is missing.")))?;
     serde_json::from_str(param.get()).map_err(|error| {

@@ -76,16 +76,19 @@ pub fn of(headers: &HeaderMap, method: &str, params: &Params<'_>) -> Result<Era,
         _ => None,
     };
     if let Some(named) = named
-        && text(headers, NAME_HEADER)
-            .and_then(unwrap_sentinel)
-            .as_deref()
-            != Some(named)
+        && !carries(headers, NAME_HEADER, named)
     {
         return Err(RpcError::header_mismatch(format!(
             "The header Mcp-Name must be {named}."
         )));
     }
     Ok(Era::Modern)
+}
+
+/// Whether a header says `value`, plain or encoded.
+pub fn carries(headers: &HeaderMap, name: &str, value: &str) -> bool {
+    let said = text(headers, name).and_then(unwrap_sentinel);
+    said.as_deref() == Some(value)
 }
 
 /// A header's value without the white space around it.

@@ -113,7 +113,9 @@ pub static PROMPTS: [Prompt; 5] = [
             Argument {
                 name: "video_model",
                 description: "The video model for the filmed shots.",
-                default: Some("a video model that starts from a picture (list_models tells which do)"),
+                default: Some(
+                    "a video model that starts from a picture (list_models tells which do)",
+                ),
                 suggest: Suggest::VideoModels,
             },
         ],
@@ -170,7 +172,9 @@ pub static PROMPTS: [Prompt; 5] = [
             Argument {
                 name: "model",
                 description: "The video model to use. Left out: the agent picks one that starts from a picture.",
-                default: Some("a video model that starts from a picture (list_models tells which do)"),
+                default: Some(
+                    "a video model that starts from a picture (list_models tells which do)",
+                ),
                 suggest: Suggest::VideoModels,
             },
         ],
@@ -268,7 +272,11 @@ impl Prompt {
     fn fill(&self, given: &Given<'_>) -> Result<String, RpcError> {
         let takes = |name: &str| self.arguments.iter().any(|argument| argument.name == name);
         if let Some(unknown) = given.keys().find(|name| !takes(name)) {
-            let known: Vec<&str> = self.arguments.iter().map(|argument| argument.name).collect();
+            let known: Vec<&str> = self
+                .arguments
+                .iter()
+                .map(|argument| argument.name)
+                .collect();
             return Err(RpcError::invalid_params(format!(
                 "{} has no argument {}; it has {}.",
                 self.name,
@@ -347,7 +355,11 @@ mod tests {
                 .collect();
             let text = prompt.fill(&given(&needed)).expect("the rest has defaults");
             assert!(!text.contains('{'), "{text}");
-            assert!(prompt.fill(&given(&[])).is_err(), "{} needs something", prompt.name);
+            assert!(
+                prompt.fill(&given(&[])).is_err(),
+                "{} needs something",
+                prompt.name
+            );
             assert!(prompt.fill(&given(&[("colour", "red")])).is_err());
         }
     }

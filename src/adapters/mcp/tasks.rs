@@ -171,7 +171,9 @@ impl Mcp {
             .await
             .map_err(|error| refused(id, &error))?;
         let fields = match ask.method {
-            "tasks/get" => detailed(&envelope).ok_or_else(|| RpcError::failed(&ApiError::internal()))?,
+            "tasks/get" => {
+                detailed(&envelope).ok_or_else(|| RpcError::failed(&ApiError::internal()))?
+            }
             _ => String::new(),
         };
         Ok(lists::result(&fields, ask.era, Keep::Unsaid))

@@ -104,8 +104,9 @@ impl Mcp {
         };
         let answer = async move {
             Ok(match answer.await {
-                Ok(envelope) if as_task => tasks::created(&envelope)
-                    .unwrap_or_else(|| result(&envelope, false, era)),
+                Ok(envelope) if as_task => {
+                    tasks::created(&envelope).unwrap_or_else(|| result(&envelope, false, era))
+                }
                 Ok(envelope) => result(&envelope, false, era),
                 Err(error) => failure(&error, era),
             })
