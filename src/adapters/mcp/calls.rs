@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::MetadataMap;
 
 use crate::adapters::entry::{Entrance, Peer, Shared};
@@ -27,12 +27,14 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// The same without what only the request itself needed: for those who stay.
+    /// The same without what only the request itself needed: for those who stay. The values are copied,
+    /// since as they came they are parts of the connection's buffer, and would keep the whole of it.
     pub fn staying(self) -> Self {
         let mut headers = HeaderMap::with_capacity(1);
         for name in CREDENTIAL_HEADERS.map(HeaderName::from_static) {
             for value in self.headers.get_all(&name) {
-                headers.append(name.clone(), value.clone());
+                let copied = HeaderValue::from_bytes(value.as_bytes());
+                headers.append(name.clone(), copied.expect("it was a value"));
             }
         }
         Self { headers, ..self }

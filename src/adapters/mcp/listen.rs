@@ -190,7 +190,8 @@ impl Listening {
                     return Some((message, self));
                 }
                 _ = self.review.tick() => {
-                    self.over = !is_still_allowed(&self.house, &self.sender).await;
+                    // In a box: it is made seldom, and would make every idle stream larger.
+                    self.over = !Box::pin(is_still_allowed(&self.house, &self.sender)).await;
                 }
                 () = sleep_until(self.until) => self.over = true,
             }
