@@ -6,7 +6,7 @@
 //! buffer of its own, only its place in the connection that pulls it.
 //!
 //! It ends with its client (the connection drops it), with its credential (which is looked at again
-//! every [`REVIEW_EVERY`]), and after [`LIFE`] in any case, in good order: the client listens again,
+//! every [`REVIEW_EVERY`]), and soon after [`LIFE`] in any case, in good order: the client listens again,
 //! perhaps on another replica.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, SelectAll, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::about::SERVER_INFO;
 use super::calls::Sender;
@@ -34,7 +34,7 @@ const FOLLOWED_MAX: usize = 64;
 /// How often a stream's credential is looked at again.
 const REVIEW_EVERY: Duration = Duration::from_secs(15);
 
-/// How long a stream lasts at most.
+/// How old a stream may be when its credential is looked at.
 const LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// What a client wants to hear of. What it may also name, and what never changes, is not read.
@@ -191,9 +191,9 @@ impl Listening {
                 }
                 _ = self.review.tick() => {
                     // In a box: it is made seldom, and would make every idle stream larger.
-                    self.over = !Box::pin(is_still_allowed(&self.house, &self.sender)).await;
+                    let allowed = Box::pin(is_still_allowed(&self.house, &self.sender));
+                    self.over = !allowed.await || Instant::now() >= self.until;
                 }
-                () = sleep_until(self.until) => self.over = true,
             }
             if self.over {
                 let end = self.end();
