@@ -21,6 +21,7 @@ use http::Method;
 use tower::ServiceExt;
 
 use crate::assets::Assets;
+use crate::catalog::Catalog;
 use crate::gate::Gate;
 use crate::spec::method::Registry;
 use crate::store::Store;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub assets: Assets,
     /// Asked by `/readyz`.
     pub store: Store,
+    /// The models that MCP lists and completes.
+    pub catalog: Arc<Catalog>,
     /// How the faces behave.
     pub options: Options,
 }

@@ -130,6 +130,7 @@ impl Faces {
             gate,
             assets: room::assets(),
             store,
+            catalog: Arc::new(Catalog::builtin()),
             options: Options {
                 public_url: "http://localhost".to_owned(),
                 body_bytes_max: BODY_BYTES_MAX,

@@ -3,9 +3,25 @@
 //!
 //! One endpoint serves two eras. *Legacy* clients (2025-03-26 to 2025-11-25) begin with `initialize`;
 //! no session is minted, so any replica can answer any request. *Modern* clients (2026-07-28) send
-//! their version with each request, in a header and in `_meta`. [`era`] tells them apart and checks
-//! what the modern revision wants checked, in the order in which it wants it; [`wire`] is JSON-RPC;
-//! [`tools`] lists and calls the spec's tools. Tool lists are written once, when the server starts.
+//! their version with each request, in a header and in `_meta`.
+//!
+//! ```text
+//! request ─▶ serve ─▶ Incoming ─▶ Params ─▶ Era ─▶ Mcp::outcome ─▶ Reply ─▶ JSON, or events
+//!            door     wire        params    era    one line per    wire     stream
+//!                                                  method
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`wire`], [`params`] | JSON-RPC, read without copying |
+//! | [`era`] | which era, and what a modern request must bring, in the order of the specification |
+//! | [`stream`] | answers of several messages, and progress |
+//! | [`lists`] | what is written once, when the server starts |
+//! | [`calls`] | calls of the spec's methods on behalf of a sender |
+//! | [`tools`], [`resources`], [`prompts`], [`completion`] | what they say |
+//! | [`tasks`] | our tasks as tasks of the protocol |
+//! | [`listen`] | streams of news |
+//! | [`about`] | what the server says of itself |
 //!
 //! | what | legacy | modern |
 //! |---|---|---|
@@ -13,7 +29,6 @@
 //! | result | as it is | with `resultType`, and `serverInfo` in `_meta` |
 //! | list | as it is | with `ttlMs` and `cacheScope` |
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,23 +36,39 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use futures_util::StreamExt;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::value::RawValue;
 
 use super::entry::{Peer, Shared};
 use super::{failed, rest};
-use crate::gate::Caller;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 
 pub mod about;
+mod calls;
+mod completion;
 mod era;
+#[cfg(feature = "conformance")]
+mod fixtures;
+mod listen;
+mod lists;
+mod params;
+mod prompts;
+mod resources;
+mod stream;
+mod tasks;
 mod tools;
 mod wire;
 
+use calls::{Calls, Sender};
+use completion::Completion;
 use era::Era;
-use tools::ToolLists;
-use wire::{Incoming, Reply, RpcError};
+use lists::{Keep, List};
+use params::Params;
+use resources::Resources;
+use tools::Tools;
+use wire::{Incoming, Outcome, Reply, RpcError};
 
 /// Where the endpoint is.
 pub const PATH: &str = "/api/mcp/mcp";
@@ -45,24 +76,46 @@ pub const PATH: &str = "/api/mcp/mcp";
 /// The most messages in a batch; only 2025-03-26 has batches.
 const BATCH_MAX: usize = 50;
 
+/// The words for how grave a log message is (RFC 5424, "Severity").
+const LOG_LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
 /// The face's state.
 pub struct Mcp {
     house: Shared,
-    tools: HashMap<&'static str, usize>,
-    lists: ToolLists,
+    calls: Calls,
+    tools: Tools,
+    resources: Resources,
+    prompts: List,
+    completion: Completion,
+    #[cfg(feature = "conformance")]
+    fixtures: fixtures::Fixtures,
+}
+
+/// A request that was read: who asks for what, in which era.
+struct Ask<'m> {
+    id: &'m RawValue,
+    method: &'m str,
+    params: Params<'m>,
+    era: Era,
+    sender: Sender,
 }
 
 /// The face.
 pub fn router(house: &Shared) -> Router {
-    let tools = house.index(|info| info.tool.as_ref().map(|tool| tool.name));
-    let mcp = Arc::new(Mcp {
-        house: house.clone(),
-        tools,
-        lists: ToolLists::new(house),
-    });
     // GET and DELETE are for sessions and their streams: without them 405 is the answer that every
     // revision provides for.
-    Router::new().route(PATH, post(serve)).with_state(mcp)
+    Router::new()
+        .route(PATH, post(serve))
+        .with_state(Arc::new(Mcp::new(house)))
 }
 
 async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
@@ -80,79 +133,140 @@ async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
         Ok(body) => body,
         Err(error) => return failed(&error),
     };
+    let sender = Sender {
+        headers: parts.headers,
+        peer,
+        caller,
+    };
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return mcp.batch(&parts.headers, &caller, &body).await;
+        return mcp.batch(&sender, &body).await;
     }
     match Incoming::parse(&body) {
-        Ok(incoming) => mcp
-            .answer(parts.headers, caller, incoming)
-            .await
-            .into_response(),
+        Ok(incoming) => mcp.answer(sender, incoming).await.into_response(),
         Err(error) => Reply::failed(None, error, Era::Modern).into_response(),
     }
 }
 
 impl Mcp {
+    fn new(house: &Shared) -> Self {
+        #[cfg(not(feature = "conformance"))]
+        let (tools, resources, templates, prompts) = Default::default();
+        #[cfg(feature = "conformance")]
+        let (tools, resources, templates, prompts) = fixtures::lists();
+        let catalog = &house.parts.catalog;
+        Self {
+            calls: Calls::new(house),
+            tools: Tools::new(house, tools),
+            resources: Resources::new(catalog, resources, templates),
+            prompts: prompts::list(prompts),
+            completion: Completion::new(catalog.clone()),
+            #[cfg(feature = "conformance")]
+            fixtures: fixtures::Fixtures::default(),
+            house: house.clone(),
+        }
+    }
+
     /// Answers one message.
-    async fn answer(&self, headers: HeaderMap, caller: Caller, incoming: Incoming<'_>) -> Reply {
+    async fn answer(&self, sender: Sender, incoming: Incoming<'_>) -> Reply {
         let (Some(id), Some(method)) = (incoming.id, incoming.method.as_deref()) else {
-            // A notification, or the answer to a question that was never asked.
+            // A notification, or the answer to a question. Only fixtures ask any.
+            #[cfg(feature = "conformance")]
+            self.fixtures.hear(&incoming);
             return Reply::Accepted;
         };
-        let era = match era::of(&headers, method, incoming.params) {
+        let params = Params::read(incoming.params);
+        let era = {
+            let unread = Params::default();
+            era::of(&sender.headers, method, params.as_ref().unwrap_or(&unread))
+        };
+        let era = match era {
             Ok(era) => era,
             Err(error) => return Reply::failed(Some(id), error, Era::Modern),
         };
-        let result = self
-            .result(headers, caller, era, method, incoming.params)
-            .await;
-        match result {
-            Ok(result) => Reply::Result {
-                id: id.get().to_owned(),
-                result,
-            },
-            Err(error) => Reply::failed(Some(id), error, era),
+        let params = match params {
+            Ok(params) => params,
+            Err(error) => return Reply::failed(Some(id), error, era),
+        };
+        let ask = Ask {
+            id,
+            method,
+            params,
+            era,
+            sender,
+        };
+        #[cfg(feature = "conformance")]
+        if let Some(outcome) = self.fixtures.outcome(&ask, incoming.params).await {
+            return Reply::to(id, outcome, era);
         }
+        Reply::to(id, self.outcome(ask).await, era)
     }
 
-    /// The `result` of a request, as JSON text.
-    async fn result(
-        &self,
-        headers: HeaderMap,
-        caller: Caller,
-        era: Era,
-        method: &str,
-        params: Option<&RawValue>,
-    ) -> Result<Bytes, RpcError> {
-        match (era, method) {
-            (Era::Modern, "server/discover") => Ok(about::discover()),
-            (Era::Legacy, "initialize") => Ok(about::initialize(params)),
-            (Era::Legacy, "ping") => Ok(Bytes::from_static(b"{}")),
-            (_, "tools/list") => Ok(self.lists.of(era)),
-            (_, "tools/call") => self.call(headers, caller, era, params).await,
-            _ => Err(RpcError::method_not_found(method)),
-        }
+    /// What comes of a request.
+    async fn outcome(&self, ask: Ask<'_>) -> Result<Outcome, RpcError> {
+        use Era::{Legacy, Modern};
+        let (era, params) = (ask.era, &ask.params);
+        Ok(Outcome::Result(match (era, ask.method) {
+            (Modern, "server/discover") => about::discover(),
+            (Legacy, "initialize") => about::initialize(params.protocol_version.as_deref()),
+            (Legacy, "ping") => lists::result("", era, Keep::Unsaid),
+            (Legacy, "logging/setLevel") => set_level(&ask)?,
+            (_, "tools/list") => self.tools.list.page(era, params)?,
+            (_, "tools/call") => return self.call_tool(ask).await,
+            (_, "resources/list") => self.resources.list.page(era, params)?,
+            (_, "resources/templates/list") => self.resources.templates.page(era, params)?,
+            (_, "resources/read") => self.read(ask).await?,
+            (_, "prompts/list") => self.prompts.page(era, params)?,
+            (_, "prompts/get") => self.prompt(&ask)?,
+            (_, "completion/complete") => self.completion.complete(&ask)?,
+            (Modern, "subscriptions/listen") => return self.listen(ask).await,
+            (Modern, "tasks/get" | "tasks/update" | "tasks/cancel") => self.task(ask).await?,
+            (_, method) => return Err(RpcError::method_not_found(method)),
+        }))
     }
 
     /// Answers a batch, one message after another. The 2025-03-26 revision alone has them.
-    async fn batch(&self, headers: &HeaderMap, caller: &Caller, body: &Bytes) -> Response {
-        let messages = match era::batch(headers, body, BATCH_MAX) {
+    async fn batch(&self, sender: &Sender, body: &Bytes) -> Response {
+        let messages = match era::batch(&sender.headers, body, BATCH_MAX) {
             Ok(messages) => messages,
             Err(error) => return Reply::failed(None, error, Era::Modern).into_response(),
         };
-        let mut replies = Vec::new();
+        let mut text = vec![b'['];
         for message in messages {
             let reply = match Incoming::parse(message.get().as_bytes()) {
-                Ok(incoming) => self.answer(headers.clone(), caller.clone(), incoming).await,
+                Ok(incoming) => self.answer(sender.clone(), incoming).await,
                 Err(error) => Reply::failed(None, error, Era::Legacy),
             };
-            replies.extend(reply.into_json());
+            // Answers alone: a list has no place for what comes before them.
+            if let Some(answer) = reply.into_messages().fold(None, last).await {
+                if text.len() > 1 {
+                    text.push(b',');
+                }
+                text.extend_from_slice(&answer);
+            }
         }
-        if replies.is_empty() {
+        if text.len() == 1 {
             return Reply::Accepted.into_response();
         }
-        json(StatusCode::OK, format!("[{}]", replies.join(",")).into())
+        text.push(b']');
+        json(StatusCode::OK, text.into())
     }
+}
+
+async fn last(_: Option<Bytes>, message: Bytes) -> Option<Bytes> {
+    Some(message)
+}
+
+/// Takes note of what a legacy client wants to be logged to it. It is told everything in results, so
+/// there is nothing to remember, only a level to check.
+fn set_level(ask: &Ask<'_>) -> Result<Bytes, RpcError> {
+    let level = params::needed(&ask.params.level, "level")?;
+    if !LOG_LEVELS.contains(&level) {
+        return Err(RpcError::invalid_params(format!(
+            "There is no level {level}; there are {}.",
+            LOG_LEVELS.join(", ")
+        )));
+    }
+    Ok(lists::result("", ask.era, Keep::Unsaid))
 }
 
 /// A JSON answer of this face.

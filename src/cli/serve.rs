@@ -175,7 +175,7 @@ async fn assemble(
     let api = Api {
         accounts,
         assets: assets.clone(),
-        catalog,
+        catalog: catalog.clone(),
         gate: gate.clone(),
         generation: generation.clone(),
         ledger,
@@ -195,6 +195,7 @@ async fn assemble(
             gate,
             assets,
             store,
+            catalog,
             options,
         },
     )?;

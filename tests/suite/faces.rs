@@ -9,7 +9,7 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
-//! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
+//! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`] | each face keeps the rules of its protocol |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
 
@@ -24,6 +24,9 @@ mod grpc;
 mod keys;
 mod mcp;
 mod mcp_modern;
+mod mcp_reading;
+mod mcp_streams;
+mod mcp_tasks;
 mod one_method;
 mod panics;
 mod quotes;

@@ -4,7 +4,6 @@
 use std::sync::LazyLock;
 
 use axum::body::Bytes;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// The name among MCP servers.
@@ -41,13 +40,25 @@ pub fn server_info() -> Value {
     json!({"name": NAME, "title": TITLE, "version": VERSION})
 }
 
-/// What the server can do.
-fn capabilities() -> Value {
-    json!({"tools": {}})
-}
-
 /// The same as JSON text, for results that are put together as text.
 pub static SERVER_INFO: LazyLock<String> = LazyLock::new(|| server_info().to_string());
+
+/// What the server can do for modern clients. Lists change only with the server, so no news of that is
+/// promised.
+fn capabilities() -> Value {
+    json!({
+        "tools": {},
+        "prompts": {},
+        "resources": {"subscribe": true},
+        "completions": {},
+        "extensions": {super::tasks::EXTENSION: {}},
+    })
+}
+
+/// What it can do for legacy clients. Nothing is pushed to them: there is no session to push to.
+fn legacy_capabilities() -> Value {
+    json!({"tools": {}, "prompts": {}, "resources": {}, "completions": {}, "logging": {}})
+}
 
 static DISCOVER: LazyLock<Bytes> = LazyLock::new(|| {
     let result = json!({
@@ -69,18 +80,14 @@ pub fn discover() -> Bytes {
 
 /// The result of `initialize`: the version that was asked for, when it is one of those that have it,
 /// otherwise the newest of them.
-pub fn initialize(params: Option<&RawValue>) -> Bytes {
-    let params: Option<Value> = params.and_then(|params| serde_json::from_str(params.get()).ok());
-    let asked = params
-        .as_ref()
-        .and_then(|params| params["protocolVersion"].as_str());
+pub fn initialize(asked: Option<&str>) -> Bytes {
     let agreed = LEGACY_VERSIONS
         .into_iter()
         .find(|version| Some(*version) == asked)
         .unwrap_or(LEGACY_VERSIONS[0]);
     let result = json!({
         "protocolVersion": agreed,
-        "capabilities": capabilities(),
+        "capabilities": legacy_capabilities(),
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     });

@@ -8,13 +8,12 @@ use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Uri, header};
-use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 use super::about::{LEGACY_VERSIONS, MODERN_VERSIONS, VERSIONS};
 use super::not_allowed;
+use super::params::Params;
 use super::wire::RpcError;
 use crate::adapters::Options;
 use crate::spec::error::ApiError;
@@ -32,44 +31,16 @@ pub enum Era {
     Modern,
 }
 
-/// The part of a request's parameters that says how to take it.
-#[derive(Deserialize, Default)]
-struct Params<'a> {
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<Meta<'a>>,
-    #[serde(borrow, rename = "protocolVersion")]
-    initialize_version: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    uri: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "taskId")]
-    task_id: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize, Default)]
-struct Meta<'a> {
-    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-    version: Option<Cow<'a, str>>,
-    #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
-    capabilities: Option<Value>,
-}
-
 /// The era of a request; a modern one is checked.
 ///
 /// # Errors
 /// What a modern request lacks, in the order of the specification.
-pub fn of(headers: &HeaderMap, method: &str, params: Option<&RawValue>) -> Result<Era, RpcError> {
-    // Parameters of another shape are the method's to refuse.
-    let params: Params<'_> = params
-        .and_then(|params| serde_json::from_str(params.get()).ok())
-        .unwrap_or_default();
-    let meta = params.meta.as_ref();
+pub fn of(headers: &HeaderMap, method: &str, params: &Params<'_>) -> Result<Era, RpcError> {
     let in_header = text(headers, VERSION_HEADER);
-    let in_body = meta.and_then(|meta| meta.version.as_deref());
+    let in_body = params.meta.version.as_deref();
     let beyond_legacy =
         |version: Option<&str>| version.is_some_and(|version| !LEGACY_VERSIONS.contains(&version));
-    let initializes = method == "initialize" && params.initialize_version.is_some();
+    let initializes = method == "initialize" && params.protocol_version.is_some();
     let modern = !initializes
         && (beyond_legacy(in_body) || beyond_legacy(in_header) || method == "server/discover");
     if !modern {
@@ -80,10 +51,7 @@ pub fn of(headers: &HeaderMap, method: &str, params: Option<&RawValue>) -> Resul
             "The header MCP-Protocol-Version is missing.",
         ));
     };
-    let capable = meta
-        .and_then(|meta| meta.capabilities.as_ref())
-        .is_some_and(Value::is_object);
-    let Some(in_body) = in_body.filter(|_| capable) else {
+    let Some(in_body) = in_body.filter(|_| params.meta.is_capable()) else {
         return Err(RpcError::invalid_meta(
             "params._meta must hold io.modelcontextprotocol/protocolVersion and io.modelcontextprotocol/clientCapabilities.",
         ));
@@ -102,22 +70,25 @@ pub fn of(headers: &HeaderMap, method: &str, params: Option<&RawValue>) -> Resul
         )));
     }
     let named = match method {
-        "tools/call" | "prompts/get" => params.name,
-        "resources/read" => params.uri,
-        "tasks/get" | "tasks/update" | "tasks/cancel" => params.task_id,
+        "tools/call" | "prompts/get" => params.name.as_deref(),
+        "resources/read" => params.uri.as_deref(),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params.task_id.as_deref(),
         _ => None,
     };
     if let Some(named) = named
-        && text(headers, NAME_HEADER)
-            .and_then(unwrap_sentinel)
-            .as_deref()
-            != Some(named.as_ref())
+        && !carries(headers, NAME_HEADER, named)
     {
         return Err(RpcError::header_mismatch(format!(
             "The header Mcp-Name must be {named}."
         )));
     }
     Ok(Era::Modern)
+}
+
+/// Whether a header says `value`, plain or encoded.
+pub fn carries(headers: &HeaderMap, name: &str, value: &str) -> bool {
+    let said = text(headers, name).and_then(unwrap_sentinel);
+    said.as_deref() == Some(value)
 }
 
 /// A header's value without the white space around it.
@@ -224,7 +195,7 @@ fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
@@ -240,13 +211,8 @@ mod tests {
 
     fn era(pairs: &[(&'static str, &str)], method: &str, params: &Value) -> Result<Era, i32> {
         let raw = RawValue::from_string(params.to_string()).expect("is JSON");
-        of(&headers(pairs), method, Some(&raw)).map_err(|error| {
-            let reply = super::super::wire::Reply::failed(None, error, Era::Modern)
-                .into_json()
-                .expect("a message");
-            let reply: Value = serde_json::from_str(&reply).expect("is JSON");
-            i32::try_from(reply["error"]["code"].as_i64().expect("a code")).expect("is small")
-        })
+        let params = Params::read(Some(&raw)).expect("params");
+        of(&headers(pairs), method, &params).map_err(|error| error.code)
     }
 
     fn meta(version: &str) -> Value {

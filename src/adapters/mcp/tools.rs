@@ -5,59 +5,56 @@
 //! that carries the failure envelope: the model can read it and do better. Only an unknown tool is a
 //! JSON-RPC error.
 
+use std::collections::HashMap;
+
 use axum::body::Bytes;
 use http::HeaderMap;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::borrow::Cow;
-use tonic::metadata::{MetadataMap, MetadataValue};
+use tokio::sync::watch;
 
-use super::Mcp;
-use super::about::{SERVER_INFO, server_info};
+use super::about::SERVER_INFO;
 use super::era::Era;
-use super::wire::RpcError;
+use super::lists::List;
+use super::params::needed;
+use super::wire::{Outcome, RpcError};
+use super::{Ask, Mcp, stream, tasks};
 use crate::adapters::entry::House;
 use crate::adapters::handlers::{IDEMPOTENCY_KEY, unreadable_key};
-use crate::gate::Caller;
 use crate::spec::error::ApiError;
-use crate::spec::method::{Call, Input, ToolInfo};
+use crate::spec::method::{Input, ToolInfo};
 
-/// How long a client may keep the tool list, in milliseconds: it changes with a new version only.
-const LIST_TTL_MS: u32 = 300_000;
-
-/// The results of `tools/list`, written once.
-pub struct ToolLists {
-    legacy: Bytes,
-    modern: Bytes,
+/// The spec's tools.
+pub struct Tools {
+    /// The entrances behind them, by name.
+    by_name: HashMap<&'static str, usize>,
+    /// The result of `tools/list`.
+    pub list: List,
 }
 
-impl ToolLists {
-    /// Writes the lists.
-    pub fn new(house: &House) -> Self {
-        let tools: Vec<Value> = house
+impl Tools {
+    /// Finds the tools, and lists them with `more` of other origin.
+    pub fn new(house: &House, more: Vec<Value>) -> Self {
+        let tool = |info: &'static crate::spec::method::MethodInfo| info.tool.as_ref();
+        let mut described: Vec<Value> = house
             .entrances
             .iter()
-            .filter_map(|entrance| Some(describe(entrance.method.info.tool.as_ref()?)))
+            .filter_map(|entrance| Some(describe(tool(entrance.method.info)?)))
             .collect();
-        let legacy = json!({"tools": tools});
-        let mut modern = legacy.clone();
-        modern["resultType"] = json!("complete");
-        modern["ttlMs"] = json!(LIST_TTL_MS);
-        modern["cacheScope"] = json!("public");
-        modern["_meta"] = json!({"io.modelcontextprotocol/serverInfo": server_info()});
+        described.extend(more);
         Self {
-            legacy: legacy.to_string().into(),
-            modern: modern.to_string().into(),
+            by_name: house.index(|info| Some(tool(info)?.name)),
+            list: List::new("tools", described),
         }
     }
 
-    /// The list for a client of that era.
-    pub fn of(&self, era: Era) -> Bytes {
-        match era {
-            Era::Legacy => self.legacy.clone(),
-            Era::Modern => self.modern.clone(),
-        }
+    fn find(&self, name: &str) -> Result<usize, RpcError> {
+        self.by_name.get(name).copied().ok_or_else(|| {
+            let mut known: Vec<&str> = self.by_name.keys().copied().collect();
+            known.sort_unstable();
+            let known = known.join(", ");
+            RpcError::invalid_params(format!("There is no tool {name}; there are {known}."))
+        })
     }
 }
 
@@ -81,91 +78,69 @@ fn describe(tool: &ToolInfo) -> Value {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object with name and arguments")]
-struct CallParams<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow, default)]
-    arguments: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "_meta")]
-    meta: Option<CallMeta<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct CallMeta<'a> {
-    #[serde(borrow, default, rename = "idempotencyKey")]
-    idempotency_key: Option<Cow<'a, str>>,
-}
-
 impl Mcp {
-    /// The result of `tools/call`.
+    /// Answers `tools/call`.
     ///
     /// # Errors
     /// Parameters that are not those of a call, or an unknown tool.
-    pub(super) async fn call(
-        &self,
-        headers: HeaderMap,
-        caller: Caller,
-        era: Era,
-        params: Option<&RawValue>,
-    ) -> Result<Bytes, RpcError> {
-        let params = params.map_or("{}", RawValue::get);
-        let params: CallParams<'_> = serde_json::from_str(params).map_err(|error| {
-            RpcError::invalid_params(format!("The call could not be read: {error}."))
-        })?;
-        let Some(at) = self.tools.get(params.name.as_ref()) else {
-            let mut known: Vec<&str> = self.tools.keys().copied().collect();
-            known.sort_unstable();
-            let message = format!(
-                "There is no tool {}; there are {}.",
-                params.name,
-                known.join(", ")
-            );
-            return Err(RpcError::invalid_params(message));
-        };
-        let arguments =
-            Bytes::copy_from_slice(params.arguments.map_or("{}", RawValue::get).as_bytes());
-        let key = params.meta.and_then(|meta| meta.idempotency_key);
-        let answer = self
-            .run(*at, headers, caller, arguments, key.as_deref())
-            .await;
-        Ok(match answer {
-            Ok(envelope) => result(&envelope, false, era),
-            Err(error) => result(&serde_json::to_vec(&error).unwrap_or_default(), true, era),
-        })
-    }
-
-    /// Calls the method behind the tool, with the same budget as any other face.
-    async fn run(
-        &self,
-        at: usize,
-        headers: HeaderMap,
-        caller: Caller,
-        arguments: Bytes,
-        idempotency_key: Option<&str>,
-    ) -> Result<Vec<u8>, ApiError> {
-        let entrance = &self.house.entrances[at];
-        let admitted = self.house.admit(caller, entrance)?;
-        let mut metadata = MetadataMap::from_headers(headers);
-        if let Some(key) = idempotency_key {
-            let key = MetadataValue::try_from(key).map_err(|_| unreadable_key())?;
-            metadata.insert(IDEMPOTENCY_KEY, key);
+    pub(super) async fn call_tool(&self, mut ask: Ask<'_>) -> Result<Outcome, RpcError> {
+        let name = needed(&ask.params.name, "name")?;
+        let entrance = &self.house.entrances[self.tools.find(name)?];
+        let (era, meta) = (ask.era, &ask.params.meta);
+        let as_task = tasks::may_answer(entrance.method.info.name, era, meta);
+        if let Some(key) = meta.idempotency_key.as_deref()
+            && let Err(error) = put_idempotency_key(&mut ask.sender.headers, key)
+        {
+            return Ok(failure(&error, era).into());
         }
-        match &entrance.method.call {
-            Call::Unary(call) => {
-                call(Input::Json(arguments), metadata, admitted.into_extensions()).await
+        let token = meta.progress_token.filter(|token| is_token(token));
+        let token = token.filter(|_| stream::is_accepted(&ask.sender.headers));
+        let (sink, progress) = token.map(|_| watch::channel(Default::default())).unzip();
+        let arguments = ask.params.arguments.map_or("{}", RawValue::get);
+        let input = Input::Json(Bytes::copy_from_slice(arguments.as_bytes()));
+        let answer = match self.calls.unary(ask.sender, entrance, input, sink) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(failure(&error, era).into()),
+        };
+        let answer = async move {
+            Ok(match answer.await {
+                Ok(envelope) if as_task => {
+                    tasks::created(&envelope).unwrap_or_else(|| result(&envelope, false, era))
+                }
+                Ok(envelope) => result(&envelope, false, era),
+                Err(error) => failure(&error, era),
+            })
+        };
+        match (token, progress) {
+            (Some(token), Some(progress)) => {
+                stream::with_progress(ask.id.get(), token.get(), Box::pin(answer), progress).await
             }
-            Call::Stream(_) | Call::File(_) => {
-                unreachable!("the spec refuses a stream as a tool")
-            }
+            _ => answer.await.map(Outcome::Result),
         }
     }
 }
 
+/// Whether this can be a progress token: a string or a number.
+fn is_token(token: &RawValue) -> bool {
+    token
+        .get()
+        .starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
+}
+
+/// A key in `_meta` goes before one in the headers.
+fn put_idempotency_key(headers: &mut HeaderMap, key: &str) -> Result<(), ApiError> {
+    let key = key.parse().map_err(|_| unreadable_key())?;
+    headers.insert(IDEMPOTENCY_KEY, key);
+    Ok(())
+}
+
+/// The result of a call that failed.
+fn failure(error: &ApiError, era: Era) -> Bytes {
+    result(&serde_json::to_vec(error).unwrap_or_default(), true, era)
+}
+
 /// A `CallToolResult` around an envelope.
-fn result(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
+pub(super) fn result(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
     let envelope = String::from_utf8_lossy(envelope);
     let mut result = String::with_capacity(envelope.len() * 5 / 2 + 256);
     result.push_str(r#"{"content":[{"type":"text","text":"#);

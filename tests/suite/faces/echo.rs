@@ -1,10 +1,13 @@
 //! A server whose only method is that of `tests/fixtures/echo.proto`, with the one handler below.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use piooy::accounts::{Accounts, Scope};
+use piooy::adapters::progress::{Progress, ProgressSink};
 use piooy::adapters::{Faces, Options, Parts, server};
 use piooy::assets::Assets;
+use piooy::catalog::Catalog;
 use piooy::gate::Gate;
 use piooy::spec::method::Registry;
 use tempfile::TempDir;
@@ -16,11 +19,15 @@ use crate::echo::v1::echo_service_server::EchoService;
 use crate::echo::v1::{EchoRequest, EchoResponse, register};
 use crate::support::{self, TestDatabase};
 
+/// Between two words, when somebody listens for progress.
+const BREATH: Duration = Duration::from_millis(10);
+
 struct Parrot;
 
 #[tonic::async_trait]
 impl EchoService for Parrot {
     async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        let progress = request.extensions().get::<ProgressSink>().cloned();
         let EchoRequest {
             words,
             times_said,
@@ -28,6 +35,14 @@ impl EchoService for Parrot {
         } = request.into_inner();
         assert_ne!(words, "panic", "the parrot was told to panic");
         let times = usize::try_from(times_said.unwrap_or(1)).unwrap_or_default();
+        for said in 1..times {
+            let Some(progress) = &progress else { break };
+            progress.send_replace(Progress {
+                percent: u32::try_from(said * 100 / times).unwrap_or_default(),
+                message: format!("said {said} times"),
+            });
+            tokio::time::sleep(BREATH).await;
+        }
         Ok(Response::new(EchoResponse {
             echoes: vec![words; times],
             room,
@@ -62,6 +77,7 @@ impl Echo {
             gate: Arc::new(Gate::new(accounts.clone(), None).expect("a gate")),
             assets: Assets::local(data.path(), [7; 32], &public_url).expect("a place for files"),
             store,
+            catalog: Arc::new(Catalog::builtin()),
             options: Options {
                 public_url: public_url.clone(),
                 body_bytes_max: 64 * 1024,

@@ -36,7 +36,10 @@ async fn every_revision_is_agreed_on() {
         let result = &answer.envelope["result"];
         assert_eq!(result["protocolVersion"], agreed, "{asked}");
         assert_eq!(result["serverInfo"]["name"], "piooy/piooy");
-        assert_eq!(result["capabilities"], json!({"tools": {}}));
+        let capabilities = json!({
+            "tools": {}, "prompts": {}, "resources": {}, "completions": {}, "logging": {},
+        });
+        assert_eq!(result["capabilities"], capabilities);
         assert_eq!(
             answer.header("mcp-session-id"),
             "",
@@ -47,10 +50,10 @@ async fn every_revision_is_agreed_on() {
         assert_eq!((answer.status, answer.bytes.len()), (202, 0));
     }
     let ping = post(&server, &[], &request("ping", json!({}))).await;
-    assert_eq!(
-        ping.envelope,
-        json!({"jsonrpc": "2.0", "id": "a", "result": {}})
-    );
+    let empty = json!({"jsonrpc": "2.0", "id": "a", "result": {}});
+    assert_eq!(ping.envelope, empty);
+    let level = request("logging/setLevel", json!({"level": "info"}));
+    assert_eq!(post(&server, &[], &level).await.envelope, empty);
 }
 
 #[tokio::test]
@@ -99,7 +102,14 @@ async fn mistakes_in_the_call_and_in_its_content() {
             -32602,
         ),
         (request("tools/call", json!({"arguments": {}})), -32602),
-        (request("resources/list", json!({})), -32601),
+        (request("tools/list", json!({"cursor": "x"})), -32602),
+        (request("tools/list", json!({"cursor": 7})), -32602),
+        (request("tasks/get", json!({"taskId": "x"})), -32601),
+        (request("subscriptions/listen", json!({})), -32601),
+        (
+            request("logging/setLevel", json!({"level": "loud"})),
+            -32602,
+        ),
         (json!({"jsonrpc": "1.0", "id": 1, "method": "ping"}), -32600),
         (
             json!({"jsonrpc": "2.0", "id": {}, "method": "ping"}),

@@ -1,13 +1,15 @@
 //! MCP as clients of 2026-07-28 speak it: no handshake, each request stands alone.
 
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use super::answers::Answer;
-use super::server::{MCP, Server, with_key};
+use super::server::{MCP, Place, Server, with_key};
 
-const NOW: &str = "2026-07-28";
+pub const NOW: &str = "2026-07-28";
 
-fn modern(method: &str, mut params: Value, version: &str) -> Value {
+/// A request that says what such a request must.
+pub fn modern(method: &str, mut params: Value, version: &str) -> Value {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": version,
         "io.modelcontextprotocol/clientCapabilities": {},
@@ -15,21 +17,44 @@ fn modern(method: &str, mut params: Value, version: &str) -> Value {
     json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
 }
 
-/// Posts a message with the headers that the revision wants, and those given on top.
-async fn post(server: &Server, message: &Value, headers: &[(&str, &str)]) -> Answer {
-    let meta = &message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"];
+/// A request of a client that declares the extension for tasks.
+pub fn with_tasks(method: &str, params: Value) -> Value {
+    let mut message = modern(method, params, NOW);
+    message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
+        json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    message
+}
+
+/// A message with the headers that the revision wants, and those given instead.
+pub fn request(
+    place: &Place,
+    key: &str,
+    message: &Value,
+    headers: &[(&str, &str)],
+) -> RequestBuilder {
+    let params = &message["params"];
+    let meta = &params["_meta"]["io.modelcontextprotocol/protocolVersion"];
+    let name = ["name", "uri", "taskId"]
+        .into_iter()
+        .find_map(|name| params[name].as_str());
     let told = [
         ("mcp-protocol-version", meta.as_str()),
         ("mcp-method", message["method"].as_str()),
-        ("mcp-name", message["params"]["name"].as_str()),
+        ("mcp-name", name),
     ];
-    let mut request = with_key(server.http("POST", MCP), Some(&server.test_key)).json(message);
+    let mut request = with_key(place.http("POST", MCP), Some(key)).json(message);
     for (name, value) in told {
         let given = headers.iter().find(|(given, _)| *given == name);
         if let Some(value) = given.map(|(_, value)| *value).or(value) {
             request = request.header(name, value);
         }
     }
+    request
+}
+
+/// Posts a message with the test key.
+pub async fn post(server: &Server, message: &Value, headers: &[(&str, &str)]) -> Answer {
+    let request = request(server, &server.test_key, message, headers);
     Answer::read(request.send().await.expect("the server answers")).await
 }
 

@@ -1,0 +1,223 @@
+//! `subscriptions/listen`: one long answer that tells what changes, for clients of the modern era.
+//!
+//! Tasks change, and so do the resources that show them; what is said here of tools, prompts and models
+//! changes only when the server is replaced, so nobody is promised news of that. A stream follows tasks
+//! as WatchTask does and costs nothing while nothing happens: it has no task of the runtime and no
+//! buffer of its own, only its place in the connection that pulls it.
+//!
+//! It ends with its client (the connection drops it), with its credential (which is looked at again
+//! every [`REVIEW_EVERY`]), and soon after [`LIFE`] in any case, in good order: the client listens again,
+//! perhaps on another replica.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use futures_util::future::join_all;
+use futures_util::stream::{self, SelectAll, StreamExt};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::about::SERVER_INFO;
+use super::calls::Sender;
+use super::stream::Messages;
+use super::wire::{Outcome, RpcError, notification, response};
+use super::{Ask, Mcp, resources, tasks};
+use crate::accounts::Scope;
+use crate::adapters::entry::Shared;
+use crate::gate::Refusal;
+use crate::spec::method::{Budget, Envelopes, Input};
+
+/// The most tasks and resources that one stream follows.
+const FOLLOWED_MAX: usize = 64;
+
+/// How often a stream's credential is looked at again.
+const REVIEW_EVERY: Duration = Duration::from_secs(15);
+
+/// How old a stream may be when its credential is looked at.
+const LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// What a client wants to hear of. What it may also name, and what never changes, is not read.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", expecting = "an object")]
+struct Wanted {
+    resource_subscriptions: Vec<String>,
+    task_ids: Vec<String>,
+}
+
+impl Mcp {
+    /// Answers `subscriptions/listen`: an acknowledgement of what will be told, then news.
+    ///
+    /// # Errors
+    /// Too much at once, tasks without the extension for them, or what the gate says.
+    pub(super) async fn listen(&self, ask: Ask<'_>) -> Result<Outcome, RpcError> {
+        let wanted = wanted(&ask)?;
+        let id = ask.id.get().to_owned();
+        let sender = ask.sender.staying();
+        self.house
+            .parts
+            .gate
+            .admit(&sender.caller, Scope::Read, Budget::Read)
+            .map_err(|refusal| RpcError::failed(&refusal.into()))?;
+        let tasks = wanted.task_ids.into_iter().map(async |task| {
+            let changes = self.changes(&sender, &task).await?;
+            Some((task, changes))
+        });
+        let shown = wanted.resource_subscriptions.into_iter().map(async |uri| {
+            let changes = match uri.strip_prefix(resources::TASK) {
+                Some(task) => self.changes(&sender, task).await?,
+                // A model is what it is until the server is replaced.
+                None if uri.starts_with(resources::MODEL) => stream::empty().boxed(),
+                None => return None,
+            };
+            Some((uri, changes))
+        });
+        let (tasks, shown) = (join_all(tasks).await, join_all(shown).await);
+
+        let (mut news, mut accepted) = (SelectAll::new(), json!({}));
+        for (task, changes) in tasks.into_iter().flatten() {
+            push(&mut accepted, "taskIds", task);
+            news.push(of_task(id.clone(), changes));
+        }
+        for (uri, changes) in shown.into_iter().flatten() {
+            news.push(of_resource(id.clone(), uri.clone(), changes));
+            push(&mut accepted, "resourceSubscriptions", uri);
+        }
+        let params = format!(r#"{{{},"notifications":{accepted}}}"#, subscription(&id));
+        let acknowledged = notification("notifications/subscriptions/acknowledged", &params);
+        let listening = Listening::new(self.house.clone(), sender, id, news);
+        let told = stream::unfold(listening, Listening::next);
+        Ok(Outcome::Stream(
+            stream::iter([acknowledged]).chain(told).boxed(),
+        ))
+    }
+
+    /// The changes of a task, or nothing where the caller has no such task.
+    async fn changes(&self, sender: &Sender, task: &str) -> Option<Envelopes> {
+        let input = Input::Pairs(vec![("taskId".to_owned(), task.to_owned())]);
+        let changes = self.calls.follow(sender.clone(), "WatchTask", input).await;
+        changes.ok()
+    }
+}
+
+fn wanted(ask: &Ask<'_>) -> Result<Wanted, RpcError> {
+    let wanted: Wanted = match ask.params.notifications {
+        None => Wanted::default(),
+        Some(wanted) => serde_json::from_str(wanted.get()).map_err(|error| {
+            RpcError::invalid_params(format!("params.notifications could not be read: {error}."))
+        })?,
+    };
+    if !wanted.task_ids.is_empty() {
+        tasks::require(&ask.params.meta)?;
+    }
+    if wanted.task_ids.len() + wanted.resource_subscriptions.len() > FOLLOWED_MAX {
+        return Err(RpcError::invalid_params(format!(
+            "A stream follows at most {FOLLOWED_MAX} tasks and resources."
+        )));
+    }
+    Ok(wanted)
+}
+
+fn push(accepted: &mut Value, kind: &str, name: String) {
+    match accepted[kind].as_array_mut() {
+        Some(names) => names.push(name.into()),
+        None => accepted[kind] = json!([name]),
+    }
+}
+
+/// The mark that every message of a stream carries.
+fn subscription(id: &str) -> String {
+    format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#)
+}
+
+/// How a task stands, each time that this changes.
+fn of_task(id: String, changes: Envelopes) -> Messages {
+    let told = changes.filter_map(move |change| {
+        let fields = change.ok().and_then(|envelope| tasks::detailed(&envelope));
+        let told = fields.map(|fields| {
+            let params = format!("{{{},{fields}}}", subscription(&id));
+            notification("notifications/tasks", &params)
+        });
+        std::future::ready(told)
+    });
+    told.boxed()
+}
+
+/// That a resource is worth reading again, each time that what it shows changes.
+fn of_resource(id: String, uri: String, changes: Envelopes) -> Messages {
+    let told = changes.filter_map(move |change| {
+        let told = change.ok().map(|_| {
+            let uri = Value::from(uri.as_str());
+            let params = format!(r#"{{{},"uri":{uri}}}"#, subscription(&id));
+            notification("notifications/resources/updated", &params)
+        });
+        std::future::ready(told)
+    });
+    told.boxed()
+}
+
+/// A stream at work.
+struct Listening {
+    house: Shared,
+    sender: Sender,
+    id: String,
+    news: SelectAll<Messages>,
+    review: Interval,
+    until: Instant,
+    over: bool,
+}
+
+impl Listening {
+    fn new(house: Shared, sender: Sender, id: String, news: SelectAll<Messages>) -> Box<Self> {
+        let now = Instant::now();
+        let mut review = interval_at(now + REVIEW_EVERY, REVIEW_EVERY);
+        review.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Box::new(Self {
+            house,
+            sender,
+            id,
+            news,
+            review,
+            until: now + LIFE,
+            over: false,
+        })
+    }
+
+    async fn next(mut self: Box<Self>) -> Option<(Bytes, Box<Self>)> {
+        while !self.over {
+            tokio::select! {
+                Some(message) = self.news.next(), if !self.news.is_empty() => {
+                    return Some((message, self));
+                }
+                _ = self.review.tick() => {
+                    // In a box: it is made seldom, and would make every idle stream larger.
+                    let allowed = Box::pin(is_still_allowed(&self.house, &self.sender));
+                    self.over = !allowed.await || Instant::now() >= self.until;
+                }
+            }
+            if self.over {
+                let end = self.end();
+                return Some((end, self));
+            }
+        }
+        None
+    }
+
+    /// The response that ends the stream in good order.
+    fn end(&self) -> Bytes {
+        let result = format!(
+            r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{},"io.modelcontextprotocol/serverInfo":{}}}}}"#,
+            self.id, *SERVER_INFO
+        );
+        response(&self.id, result.as_bytes())
+    }
+}
+
+/// Whether the credential still lets its bearer in. A server that cannot tell just now lets it stay
+/// until it can.
+async fn is_still_allowed(house: &Shared, sender: &Sender) -> bool {
+    match house.caller(&sender.headers, sender.peer).await {
+        Ok(caller) => caller.scopes().contains(Scope::Read),
+        Err(refusal) => matches!(refusal, Refusal::Unavailable(_)),
+    }
+}
