@@ -24,6 +24,7 @@ mod account;
 mod admin;
 mod catalog;
 mod generation;
+mod waiting;
 
 /// The metadata key and HTTP header of an idempotency key.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

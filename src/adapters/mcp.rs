@@ -32,7 +32,9 @@ use crate::spec::reason::Reason;
 
 pub mod about;
 mod era;
+mod results;
 mod tools;
+pub mod viewer;
 mod wire;
 
 use era::Era;

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::Mcp;
-use super::about::{SERVER_INFO, server_info};
+use super::about::server_info;
 use super::era::Era;
 use super::wire::RpcError;
+use super::{Mcp, results, viewer};
 use crate::adapters::entry::House;
 use crate::adapters::handlers::{IDEMPOTENCY_KEY, unreadable_key};
 use crate::gate::Caller;
@@ -65,7 +65,7 @@ fn describe(tool: &ToolInfo) -> Value {
     let schema = |text: &str| {
         serde_json::from_str::<Value>(text).unwrap_or_else(|_| json!({"type": "object"}))
     };
-    json!({
+    let mut described = json!({
         "name": tool.name,
         "title": tool.title,
         "description": tool.description,
@@ -78,7 +78,11 @@ fn describe(tool: &ToolInfo) -> Value {
             "idempotentHint": tool.idempotent,
             "openWorldHint": tool.open_world,
         },
-    })
+    });
+    if let Some(view) = tool.view {
+        described["_meta"] = viewer::meta(view);
+    }
+    described
 }
 
 #[derive(Deserialize)]
@@ -115,7 +119,7 @@ impl Mcp {
         let params: CallParams<'_> = serde_json::from_str(params).map_err(|error| {
             RpcError::invalid_params(format!("The call could not be read: {error}."))
         })?;
-        let Some(at) = self.tools.get(params.name.as_ref()) else {
+        let Some(&at) = self.tools.get(params.name.as_ref()) else {
             let mut known: Vec<&str> = self.tools.keys().copied().collect();
             known.sort_unstable();
             let message = format!(
@@ -129,11 +133,17 @@ impl Mcp {
             Bytes::copy_from_slice(params.arguments.map_or("{}", RawValue::get).as_bytes());
         let key = params.meta.and_then(|meta| meta.idempotency_key);
         let answer = self
-            .run(*at, headers, caller, arguments, key.as_deref())
+            .run(at, headers, caller, arguments, key.as_deref())
             .await;
+        let info = self.house.entrances[at].method.info;
         Ok(match answer {
-            Ok(envelope) => result(&envelope, false, era),
-            Err(error) => result(&serde_json::to_vec(&error).unwrap_or_default(), true, era),
+            Ok(envelope) if info.tool.as_ref().is_some_and(|tool| tool.view.is_some()) => {
+                results::shown(&self.house.parts.assets, &envelope, era).await
+            }
+            Ok(envelope) => results::plain(&envelope, false, era),
+            Err(error) => {
+                results::plain(&serde_json::to_vec(&error).unwrap_or_default(), true, era)
+            }
         })
     }
 
@@ -162,27 +172,4 @@ impl Mcp {
             }
         }
     }
-}
-
-/// A `CallToolResult` around an envelope.
-fn result(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
-    let envelope = String::from_utf8_lossy(envelope);
-    let mut result = String::with_capacity(envelope.len() * 5 / 2 + 256);
-    result.push_str(r#"{"content":[{"type":"text","text":"#);
-    result.push_str(&Value::from(&*envelope).to_string());
-    result.push_str(r#"}],"structuredContent":"#);
-    result.push_str(&envelope);
-    result.push_str(if is_error {
-        r#","isError":true"#
-    } else {
-        r#","isError":false"#
-    });
-    if era == Era::Modern {
-        result
-            .push_str(r#","resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":"#);
-        result.push_str(&SERVER_INFO);
-        result.push('}');
-    }
-    result.push('}');
-    Bytes::from(result)
 }
