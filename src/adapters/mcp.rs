@@ -131,6 +131,7 @@ impl Mcp {
             (Era::Legacy, "initialize") => Ok(about::initialize(params)),
             (Era::Legacy, "ping") => Ok(Bytes::from_static(b"{}")),
             (_, "tools/list") => Ok(self.lists.of(era)),
+            (_, "resources/read") => viewer::read(params, era, &self.house.parts.options),
             (_, "tools/call") => self.call(headers, caller, era, params).await,
             _ => Err(RpcError::method_not_found(method)),
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit.report import Report, expect
 from kit.server import Server
-from topics import crash, errors, examples, mcp, money, replicas, schemas
+from topics import crash, errors, examples, mcp, money, replicas, schemas, viewer
 
 TOPICS = {
     "examples": examples.run,
@@ -17,6 +17,7 @@ TOPICS = {
     "money": money.run,
     "schemas": schemas.run,
     "mcp": mcp.run,
+    "viewer": viewer.run,
     "crash": crash.run,
     "replicas": replicas.run,
 }

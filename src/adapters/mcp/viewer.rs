@@ -8,9 +8,13 @@
 
 use std::sync::LazyLock;
 
+use axum::body::Bytes;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::era::Era;
+use super::wire::RpcError;
 use crate::adapters::Options;
 
 /// Where the spec's tools say that it is.
@@ -23,6 +27,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
     include_str!("viewer/page.html")
         .replace("/* style */", include_str!("viewer/style.css"))
         .replace("/* script */", include_str!("viewer/script.js"))
+        .replace("{version}", env!("CARGO_PKG_VERSION"))
 });
 
 /// The entry of `contents` that `resources/read` answers with.
@@ -36,6 +41,26 @@ pub fn resource(options: &Options) -> Value {
             "prefersBorder": false,
         }},
     })
+}
+
+/// The result of `resources/read` for the view.
+///
+/// # Errors
+/// Parameters that name something else.
+pub fn read(params: Option<&RawValue>, era: Era, options: &Options) -> Result<Bytes, RpcError> {
+    let params: Option<Value> = params.and_then(|params| serde_json::from_str(params.get()).ok());
+    let uri = params.as_ref().and_then(|params| params["uri"].as_str());
+    if uri != Some(URI) {
+        let message = format!("There is no resource {}.", uri.unwrap_or_default());
+        return Err(RpcError::invalid_params(message));
+    }
+    let mut result = json!({"contents": [resource(options)]});
+    if era == Era::Modern {
+        result["resultType"] = json!("complete");
+        result["ttlMs"] = json!(3_600_000);
+        result["cacheScope"] = json!("public");
+    }
+    Ok(Bytes::from(result.to_string()))
 }
 
 /// What a tool says of the view that shows its answer. The second key is the one that hosts of the first
