@@ -43,6 +43,7 @@ async function answer(request, response) {
     response.writeHead(200, headers);
     return response.end(page("sandbox.html"));
   }
+  if (url.pathname === "/favicon.ico") return response.writeHead(204).end();
   response.writeHead(url.pathname === "/" ? 200 : 404, headers);
   return response.end(url.pathname === "/" ? page("host.html") : "");
 }
@@ -217,17 +218,22 @@ const checks = {
     await chat.snap("canceled-dark-narrow");
     await chat.close();
   },
-  async "a failure says why, and can be tried again"() {
+  async "a failure says why, and can be tried again when that may help"() {
     const refused = { ...PICTURE, prompt: "[sandbox:fail=content_policy] something forbidden" };
-    const chat = await Chat.open({ arguments: refused, besides: WAIT });
+    const final = await Chat.open({ arguments: refused, besides: WAIT });
+    await final.state("failed");
+    equal([await final.text("headline"), await final.shows("again")], ["It could not be made", false], "headline and again");
+    await final.snap("refused-light");
+    await final.close();
+    const failing = { ...PICTURE, prompt: "[sandbox:fail=provider_error] a lighthouse at dusk" };
+    const chat = await Chat.open({ arguments: failing, besides: WAIT });
     await chat.state("failed");
-    equal(await chat.text("headline"), "It could not be made", "headline");
     await chat.snap("failed-light");
     await chat.click("again");
     await chat.page.waitForFunction(() => host.calls.some((call) => call.name === "generate_image"));
     await chat.state("failed");
     await chat.close();
-    const dark = await Chat.open({ arguments: refused, besides: WAIT, theme: "dark" }, NARROW);
+    const dark = await Chat.open({ arguments: failing, besides: WAIT, theme: "dark" }, NARROW);
     await dark.state("failed");
     await dark.snap("failed-dark-narrow");
     await dark.close();
@@ -254,6 +260,18 @@ const checks = {
     if (told.content[0].text.includes(first)) throw new Error("the model is told of the old one");
     await chat.picture();
     await chat.close();
+  },
+  async "again of a task whose wish is not known asks the model"() {
+    const chat = await Chat.open({ besides: WAIT });
+    await chat.picture();
+    const taskId = await chat.page.evaluate(() => host.result.structuredContent.data.taskId);
+    await chat.close();
+    const later = await Chat.open({ tool: "get_task_status", arguments: { taskId } });
+    await later.picture();
+    await later.click("again");
+    const [{ role, content }] = await later.heard("ui/message");
+    equal([role, content[0].text.includes(taskId)], ["user", true], "the message");
+    await later.close();
   },
   async "of several pictures each can be looked at"() {
     const chat = await Chat.open({ arguments: { ...PICTURE, count: 3 }, besides: WAIT });

@@ -170,12 +170,18 @@ function show(newest) {
   } else if (task.status === "CANCELED") {
     say("canceled", "Canceled", paid());
   } else {
-    say("failed", "It could not be made", [task.error?.message, paid()].filter(Boolean).join(" "));
+    say("failed", "It could not be made", [sentence(task.error?.message), paid()].filter(Boolean).join(" "));
   }
   at("stage").style.setProperty("--done", `${Math.max(4, task.progress ?? 0)}%`);
   at("progress").setAttribute("aria-valuenow", task.progress ?? 0);
   strip(outputs);
   words();
+}
+
+/** What upstreams say has no certain form. */
+function sentence(text) {
+  if (!text) return "";
+  return text[0].toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
 }
 
 function paid() {
@@ -308,7 +314,8 @@ function actions(state) {
   at("expand").style.display = state === "done" ? "" : "none";
   at("cancel").hidden = !running || !can.serverTools;
   at("cancel").disabled = false;
-  at("again").hidden = !settled || !(wish.prompt ? can.serverTools : task && can.message);
+  const inVain = state === "failed" && task?.error?.retryable === false;
+  at("again").hidden = !settled || inVain || !(wish.prompt ? can.serverTools : task && can.message);
   at("again").disabled = false;
   at("again").className = state === "done" ? "quiet" : "";
   const cost = task && !task.test && wish.prompt ? task.credits?.quoted : 0;
