@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost_types::Timestamp;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use crate::accounts::Accounts;
@@ -44,6 +45,8 @@ pub struct Api {
     pub generation: Arc<Generation>,
     /// Credits.
     pub ledger: Ledger,
+    /// The server stops: whoever waits is answered now.
+    pub stop: CancellationToken,
 }
 
 /// Who makes this call. The face put it there; a call without is a fault of ours, and refused.

@@ -128,7 +128,7 @@ impl GenerationService for Api {
             .get(&caller, task_id(&asked.task_id)?)
             .await
             .map_err(ApiError::from)?;
-        let task = wait.for_end(&self.generation, &caller, task).await;
+        let task = wait.for_end(self, &caller, task).await;
         Ok(Response::new(self.task_message(task)))
     }
 
@@ -207,7 +207,7 @@ impl Api {
             .submit(caller, request, idempotency_key.as_deref())
             .await
             .map_err(ApiError::from)?;
-        let task = wait.for_end(&self.generation, caller, task).await;
+        let task = wait.for_end(self, caller, task).await;
         Ok(Response::new(self.task_message(task)))
     }
 

@@ -2,15 +2,17 @@
 //!
 //! Waiting follows the task as `WatchTask` does and asks the database nothing. It only ever makes an
 //! answer later and better: whatever goes wrong meanwhile, the answer is the task as it was last known,
-//! which goes on whether anyone waits or not. The longest wait is a limit in the spec, well inside the
-//! time-outs of clients; many give a call a minute.
+//! which goes on whether anyone waits or not. A server that stops answers those who wait before it
+//! closes their connections, since a caller without an answer might ask, and pay, again. The longest wait
+//! is a limit in the spec, well inside the time-outs of clients; many give a call a minute.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep;
 use tonic::Request;
 
+use super::Api;
 use crate::adapters::progress::{Progress, ProgressSink};
 use crate::gate::Caller;
 use crate::generation::{Generation, Status, Task};
@@ -31,22 +33,30 @@ impl Wait {
         (Self { seconds, sink }, asked)
     }
 
-    /// The task as it stands when it has ended, or when the wait is over.
-    pub async fn for_end(self, generation: &Generation, caller: &Caller, task: Task) -> Task {
+    /// The task as it stands when it has ended, when the wait is over, or when the server stops.
+    pub async fn for_end(self, api: &Api, caller: &Caller, mut task: Task) -> Task {
         if self.seconds.is_zero() || task.status.is_final() {
             return task;
         }
-        let until = Instant::now() + self.seconds;
-        let Ok(Ok(changes)) = timeout_at(until, generation.watch(caller, task.id)).await else {
-            return task;
-        };
-        let (mut changes, mut newest) = (Box::pin(changes), task);
-        self.report(&newest);
-        while let Ok(Some(Ok(change))) = timeout_at(until, changes.next()).await {
-            newest = change;
-            self.report(&newest);
+        tokio::select! {
+            () = self.follow(&api.generation, caller, &mut task) => {}
+            () = sleep(self.seconds) => {}
+            () = api.stop.cancelled() => {}
         }
-        newest
+        task
+    }
+
+    /// Keeps what is known of the task new until it has ended.
+    async fn follow(&self, generation: &Generation, caller: &Caller, task: &mut Task) {
+        let Ok(changes) = generation.watch(caller, task.id).await else {
+            return;
+        };
+        let mut changes = Box::pin(changes);
+        self.report(task);
+        while let Some(Ok(change)) = changes.next().await {
+            *task = change;
+            self.report(task);
+        }
     }
 
     fn report(&self, task: &Task) {

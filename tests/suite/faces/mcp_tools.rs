@@ -9,7 +9,7 @@ use piooy::spec::v1::{self, METHODS};
 use serde_json::{Value, json};
 
 use super::answers::{self, Answer};
-use super::server::{MCP, QUICK_MODEL, Server, with_key};
+use super::server::{MCP, Place, QUICK_MODEL, Server, with_key};
 
 /// The links to files, and the pictures inside, of a tool's result.
 fn seen(answer: &Answer) -> (Vec<&Value>, Vec<&Value>) {
@@ -243,4 +243,29 @@ async fn who_leaves_while_waiting_loses_nothing() {
     let follow = json!({"taskId": task["taskId"], "wait_seconds": 50});
     let ended = server.tool(key, "get_task_status", &follow).await.of_tool();
     assert_eq!(ended["data"]["status"], "SUCCESS", "{ended}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answers_who_waits() {
+    let server = Server::start().await;
+    let request =
+        json!({"model": QUICK_MODEL, "prompt": "[sandbox:hang] a pebble", "wait_seconds": 50});
+    let place = Place::new(server.url.clone());
+    let key = server.test_key.clone();
+    let waiting = tokio::spawn(async move {
+        let asked = place.rest(Some(&key), "POST", "/api/v1/generate/image", &request);
+        asked.await.envelope
+    });
+    let running = json!({"status": "PROCESSING"});
+    let is_made = async || {
+        let key = Some(server.test_key.as_str());
+        let listed = server.tool(key, "list_tasks", &running).await.of_tool();
+        listed["data"]["tasks"] != json!([])
+    };
+    while !is_made().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await;
+    let answer = waiting.await.expect("is answered");
+    assert_eq!(answer["data"]["status"], "PROCESSING", "{answer}");
 }
