@@ -18,6 +18,7 @@ mod link;
 mod mp4;
 mod path;
 mod picture;
+mod preview;
 
 use std::{
     io, ops::Range, path::Path as DirectoryPath, sync::Arc, thread::available_parallelism,
@@ -37,12 +38,14 @@ pub use self::{
     error::AssetError,
     file_type::FileType,
     link::Link,
+    preview::PREVIEW_BYTES_MAX,
 };
 use self::{
     content::{examine, sha256_hex},
     file_type::SNIFF_BYTES,
     link::Links,
     path::AssetPath,
+    preview::Previews,
 };
 
 /// The longest result that is kept.
@@ -90,6 +93,7 @@ pub struct InputRef {
 pub struct Assets {
     store: Arc<dyn ObjectStore>,
     links: Links,
+    previews: Arc<Previews>,
     work_permits: Arc<Semaphore>,
 }
 
@@ -101,6 +105,7 @@ impl Assets {
         Self {
             store,
             links: Links::new(&secret, public_url),
+            previews: Arc::new(preview::none()),
             work_permits: Arc::new(Semaphore::new(
                 available_parallelism().map_or(1, usize::from),
             )),

@@ -116,6 +116,7 @@ impl Faces {
         let generation = Arc::new(room::node(&store, Extent::Submission).await?);
         let accounts = Accounts::new(store.clone());
         let gate = Arc::new(Gate::new(accounts.clone(), None)?);
+        let stop = CancellationToken::new();
         let api = Api {
             accounts,
             assets: room::assets(),
@@ -123,6 +124,7 @@ impl Faces {
             gate: gate.clone(),
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),
+            stop: stop.clone(),
         };
         let mut registry = Registry::new(BODY_BYTES_MAX);
         v1::register(api, &mut registry);
@@ -142,7 +144,6 @@ impl Faces {
         let faces = adapters::Faces::new(registry, parts)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let stop = CancellationToken::new();
         let serving = tokio::spawn(server::serve(
             listener,
             faces,

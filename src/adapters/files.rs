@@ -83,6 +83,9 @@ async fn answer(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     describe(response.headers_mut(), &asset);
+    if !parameter("download").is_empty() {
+        save_as_file(response.headers_mut(), path);
+    }
     if let Some(range) = decision
         .content_range(asset.size_bytes)
         .and_then(|text| HeaderValue::from_str(&text).ok())
@@ -99,6 +102,17 @@ async fn answer(
         }
     }
     Ok(response)
+}
+
+/// Has browsers save the file, named after its task and place, instead of showing it.
+fn save_as_file(headers: &mut HeaderMap, path: &str) {
+    let mut parts = path.rsplit('/');
+    let (place, task) = (parts.next(), parts.next());
+    let name = format!("{}-{}", task.unwrap_or("piooy"), place.unwrap_or_default());
+    let how = format!("attachment; filename=\"{name}\"");
+    if let Ok(how) = HeaderValue::try_from(how) {
+        headers.insert(header::CONTENT_DISPOSITION, how);
+    }
 }
 
 /// What is true of the file whichever part of it is sent. It never changes under its path.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost_types::Timestamp;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use crate::accounts::Accounts;
@@ -24,6 +25,7 @@ mod account;
 mod admin;
 mod catalog;
 mod generation;
+mod waiting;
 
 /// The metadata key and HTTP header of an idempotency key.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -43,6 +45,8 @@ pub struct Api {
     pub generation: Arc<Generation>,
     /// Credits.
     pub ledger: Ledger,
+    /// The server stops: whoever waits is answered now.
+    pub stop: CancellationToken,
 }
 
 /// Who makes this call. The face put it there; a call without is a fault of ours, and refused.

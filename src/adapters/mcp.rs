@@ -56,9 +56,11 @@ mod lists;
 mod params;
 mod prompts;
 mod resources;
+mod results;
 mod stream;
 mod tasks;
 mod tools;
+pub mod viewer;
 mod wire;
 
 use calls::{Calls, Sender};

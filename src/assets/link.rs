@@ -58,6 +58,24 @@ impl Links {
         }
     }
 
+    /// The path that a whole link leads to.
+    ///
+    /// # Errors
+    /// [`AssetError::LinkInvalid`] and [`AssetError::LinkExpired`].
+    pub fn follow<'u>(&self, url: &'u str, now: SystemTime) -> Result<&'u str, AssetError> {
+        let (path, expires, signature) = self.parts(url).ok_or(AssetError::LinkInvalid)?;
+        self.verify(path, expires, signature, now)?;
+        Ok(path)
+    }
+
+    /// The parts of a link as [`Links::link`] writes it.
+    fn parts<'u>(&self, url: &'u str) -> Option<(&'u str, u64, &'u str)> {
+        let rest = url.strip_prefix(&self.files_url)?.strip_prefix('/')?;
+        let (path, query) = rest.split_once("?expires=")?;
+        let (expires, signature) = query.split_once("&signature=")?;
+        Some((path, expires.parse().ok()?, signature))
+    }
+
     /// Whether the parts of a link belong together and its time is not over.
     ///
     /// # Errors
@@ -105,16 +123,6 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    /// The parts of a link's address that the server gets back.
-    fn parts(url: &str) -> (&str, u64, &str) {
-        let rest = url
-            .strip_prefix("https://piooy.test/files/")
-            .expect("the address");
-        let (path, query) = rest.split_once("?expires=").expect("expires");
-        let (expires, signature) = query.split_once("&signature=").expect("signature");
-        (path, expires.parse().expect("a number"), signature)
-    }
-
     #[test]
     fn links_of_one_hour_are_equal_and_live_a_day() {
         let links = Links::new(&[7; 32], "https://piooy.test/");
@@ -124,7 +132,7 @@ mod tests {
         assert_ne!(first, links.link("a/b", at(HOUR + 3600)));
         assert_ne!(first.url, links.link("a/c", at(HOUR)).url);
 
-        let (path, expires, signature) = parts(&first.url);
+        let (path, expires, signature) = links.parts(&first.url).expect("a link");
         assert_eq!(path, "a/b");
         assert!(
             links
@@ -138,10 +146,29 @@ mod tests {
     }
 
     #[test]
+    fn a_link_is_followed_where_it_leads() {
+        let links = Links::new(&[7; 32], "https://piooy.test");
+        let Link { url, expires_at } = links.link("a/b", at(HOUR));
+        assert_eq!(links.follow(&url, at(HOUR)).expect("is good"), "a/b");
+        let late = links.follow(&url, expires_at);
+        assert!(matches!(late, Err(AssetError::LinkExpired)), "{late:?}");
+        let others = [
+            url.replace("a/b", "a/c"),
+            url.replace("piooy.test", "evil.test"),
+            url.replace("&signature", "&x"),
+            String::new(),
+        ];
+        for other in others {
+            let refused = links.follow(&other, at(HOUR));
+            assert!(matches!(refused, Err(AssetError::LinkInvalid)), "{other}");
+        }
+    }
+
+    #[test]
     fn a_changed_part_makes_a_link_invalid() {
         let links = Links::new(&[7; 32], "https://piooy.test");
         let link = links.link("a/b", at(HOUR));
-        let (path, expires, signature) = parts(&link.url);
+        let (path, expires, signature) = links.parts(&link.url).expect("a link");
         let other = Links::new(&[8; 32], "https://piooy.test");
         let answers = [
             links.verify("a/c", expires, signature, at(HOUR)),

@@ -105,9 +105,9 @@ pub async fn start(
 ) -> Result<Running, Failure> {
     let catalog = Arc::new(catalog(settings)?);
     let database = Database::own(settings).await?;
-    match assemble(settings, &database, catalog, show).await {
+    let stop = CancellationToken::new();
+    match assemble(settings, &database, catalog, &stop, show).await {
         Ok((faces, generation)) => {
-            let stop = CancellationToken::new();
             let serving = tokio::spawn(server::serve(
                 listener,
                 faces,
@@ -134,6 +134,7 @@ async fn assemble(
     settings: &Settings,
     database: &Database,
     catalog: Arc<Catalog>,
+    stop: &CancellationToken,
     show: &(impl Fn(&FirstKeys) + Sync),
 ) -> Result<(Faces, Arc<Generation>), Failure> {
     let store = database.store.clone();
@@ -179,6 +180,7 @@ async fn assemble(
         gate: gate.clone(),
         generation: generation.clone(),
         ledger,
+        stop: stop.clone(),
     };
     let mut registry = Registry::new(settings.body_bytes_max);
     spec::v1::register(api, &mut registry);

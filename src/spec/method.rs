@@ -82,6 +82,8 @@ pub struct ToolInfo {
     pub idempotent: bool,
     /// It reaches things outside the server.
     pub open_world: bool,
+    /// The MCP Apps view (`ui://…`) that shows people its answer, a task.
+    pub view: Option<&'static str>,
 }
 
 /// A request message as a face received it.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit.report import Report, expect
 from kit.server import Server
-from topics import conformance, crash, errors, examples, mcp, money, replicas, schemas, streams
+from topics import conformance, crash, errors, examples, mcp, money, replicas, schemas, streams, viewer
 
 TOPICS = {
     "examples": examples.run,
@@ -19,6 +19,7 @@ TOPICS = {
     "mcp": mcp.run,
     "conformance": conformance.run,
     "streams": streams.run,
+    "viewer": viewer.run,
     "crash": crash.run,
     "replicas": replicas.run,
 }

@@ -10,6 +10,7 @@
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`] | each face keeps the rules of its protocol |
+//! | [`mcp_tools`] | tools lead a model right, wait, and show what was made |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
 
@@ -27,6 +28,7 @@ mod mcp_modern;
 mod mcp_reading;
 mod mcp_streams;
 mod mcp_tasks;
+mod mcp_tools;
 mod one_method;
 mod panics;
 mod quotes;

@@ -9,6 +9,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::waiting::Wait;
 use super::{
     Api, IDEMPOTENCY_KEY, caller, given, int32, invalid, page_size, timestamp, unreadable_key,
 };
@@ -34,7 +35,7 @@ impl GenerationService for Api {
         request: Request<GenerateImageRequest>,
     ) -> Result<Response<Task>, Status> {
         let (caller, key) = (caller(&request)?, header_key(request.metadata())?);
-        let asked = request.into_inner();
+        let (wait, asked) = Wait::of(request, |asked| asked.wait_seconds);
         let key = key.or(given(asked.idempotency_key));
         let request = generation::Request {
             model: asked.model,
@@ -50,7 +51,7 @@ impl GenerationService for Api {
             quote: given(asked.quote_id),
             ..generation::Request::default()
         };
-        self.submit(&caller, request, key).await
+        self.submit(&caller, request, key, wait).await
     }
 
     async fn generate_video(
@@ -58,7 +59,7 @@ impl GenerationService for Api {
         request: Request<GenerateVideoRequest>,
     ) -> Result<Response<Task>, Status> {
         let (caller, key) = (caller(&request)?, header_key(request.metadata())?);
-        let asked = request.into_inner();
+        let (wait, asked) = Wait::of(request, |asked| asked.wait_seconds);
         let key = key.or(given(asked.idempotency_key));
         let request = generation::Request {
             model: asked.model,
@@ -75,14 +76,14 @@ impl GenerationService for Api {
             quote: given(asked.quote_id),
             ..generation::Request::default()
         };
-        self.submit(&caller, request, key).await
+        self.submit(&caller, request, key, wait).await
     }
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Task>, Status> {
         let (caller, key) = (caller(&request)?, header_key(request.metadata())?);
-        let mut asked = request.into_inner();
+        let (wait, mut asked) = Wait::of(request, |asked| asked.wait_seconds);
         let key = key.or(given(std::mem::take(&mut asked.idempotency_key)));
-        self.submit(&caller, wish(asked).await?, key).await
+        self.submit(&caller, wish(asked).await?, key, wait).await
     }
 
     async fn quote(
@@ -121,12 +122,13 @@ impl GenerationService for Api {
         request: Request<GetTaskStatusRequest>,
     ) -> Result<Response<Task>, Status> {
         let caller = caller(&request)?;
-        let id = task_id(&request.get_ref().task_id)?;
+        let (wait, asked) = Wait::of(request, |asked| asked.wait_seconds);
         let task = self
             .generation
-            .get(&caller, id)
+            .get(&caller, task_id(&asked.task_id)?)
             .await
             .map_err(ApiError::from)?;
+        let task = wait.for_end(self, &caller, task).await;
         Ok(Response::new(self.task_message(task)))
     }
 
@@ -198,12 +200,14 @@ impl Api {
         caller: &Caller,
         request: generation::Request,
         idempotency_key: Option<String>,
+        wait: Wait,
     ) -> Result<Response<Task>, Status> {
         let task = self
             .generation
             .submit(caller, request, idempotency_key.as_deref())
             .await
             .map_err(ApiError::from)?;
+        let task = wait.for_end(self, caller, task).await;
         Ok(Response::new(self.task_message(task)))
     }
 

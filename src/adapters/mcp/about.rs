@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use axum::body::Bytes;
 use serde_json::{Value, json};
 
+use super::{tasks, viewer};
+
 /// The name among MCP servers.
 pub const NAME: &str = "piooy/piooy";
 
@@ -29,11 +31,12 @@ pub const MODERN_VERSIONS: [&str; 1] = ["2026-07-28"];
 pub const VERSIONS: [&str; 4] = ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"];
 
 /// How to use the tools, for the model that will.
-const INSTRUCTIONS: &str = "Piooy makes images and videos. Call generate_image or generate_video: it answers at once with a \
-    taskId and holds the credits. Then call get_task_status with that taskId every few seconds until status is SUCCESS or \
-    FAILED, and show the person the links in outputs. Images take seconds, videos minutes. A FAILED task costs nothing; its \
-    error says whether trying again can help. If you repeat a generate call because you are unsure it arrived, send the same \
-    idempotency_key, so that it is made and charged once.";
+const INSTRUCTIONS: &str = "Piooy makes images and videos. Call generate_image or generate_video with wait_seconds 50: the answer is \
+    the finished result if that is soon enough, otherwise a task that goes on. Then call get_task_status with its taskId \
+    and wait_seconds 50 until status is SUCCESS or FAILED, and show the person the links in outputs. Images take \
+    seconds, videos minutes. A FAILED task costs nothing; its error says whether trying again can help. Use one \
+    idempotency_key for each thing the person asked for: a call repeated with it, because you are unsure that it arrived, is \
+    made and charged once. list_tasks finds tasks whose answer got lost.";
 
 /// The server's name and version, in `_meta` of modern results.
 pub fn server_info() -> Value {
@@ -51,13 +54,23 @@ fn capabilities() -> Value {
         "prompts": {},
         "resources": {"subscribe": true},
         "completions": {},
-        "extensions": {super::tasks::EXTENSION: {}},
+        "extensions": {
+            tasks::EXTENSION: {},
+            viewer::EXTENSION: {"mimeTypes": [viewer::MIME_TYPE]},
+        },
     })
 }
 
 /// What it can do for legacy clients. Nothing is pushed to them: there is no session to push to.
 fn legacy_capabilities() -> Value {
-    json!({"tools": {}, "prompts": {}, "resources": {}, "completions": {}, "logging": {}})
+    json!({
+        "tools": {},
+        "prompts": {},
+        "resources": {},
+        "completions": {},
+        "logging": {},
+        "extensions": {viewer::EXTENSION: {"mimeTypes": [viewer::MIME_TYPE]}},
+    })
 }
 
 static DISCOVER: LazyLock<Bytes> = LazyLock::new(|| {

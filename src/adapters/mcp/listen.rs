@@ -25,6 +25,7 @@ use super::wire::{Outcome, RpcError, notification, response};
 use super::{Ask, Mcp, resources, tasks};
 use crate::accounts::Scope;
 use crate::adapters::entry::Shared;
+use crate::assets::Assets;
 use crate::gate::Refusal;
 use crate::spec::method::{Budget, Envelopes, Input};
 
@@ -77,7 +78,11 @@ impl Mcp {
         let (mut news, mut accepted) = (SelectAll::new(), json!({}));
         for (task, changes) in tasks.into_iter().flatten() {
             push(&mut accepted, "taskIds", task);
-            news.push(of_task(id.clone(), changes));
+            news.push(of_task(
+                self.house.parts.assets.clone(),
+                id.clone(),
+                changes,
+            ));
         }
         for (uri, changes) in shown.into_iter().flatten() {
             news.push(of_resource(id.clone(), uri.clone(), changes));
@@ -131,14 +136,16 @@ fn subscription(id: &str) -> String {
 }
 
 /// How a task stands, each time that this changes.
-fn of_task(id: String, changes: Envelopes) -> Messages {
+fn of_task(assets: Assets, id: String, changes: Envelopes) -> Messages {
+    let mark = subscription(&id);
     let told = changes.filter_map(move |change| {
-        let fields = change.ok().and_then(|envelope| tasks::detailed(&envelope));
-        let told = fields.map(|fields| {
-            let params = format!("{{{},{fields}}}", subscription(&id));
-            notification("notifications/tasks", &params)
-        });
-        std::future::ready(told)
+        let (assets, mark) = (assets.clone(), mark.clone());
+        // In a box: it is made seldom, and would make every idle stream larger.
+        Box::pin(async move {
+            let fields = tasks::detailed(&assets, &change.ok()?).await?;
+            let params = format!("{{{mark},{fields}}}");
+            Some(notification("notifications/tasks", &params))
+        })
     });
     told.boxed()
 }

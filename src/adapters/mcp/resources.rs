@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `piooy://models/{slug}` | a model: what it can do and what it costs | GetModel |
 //! | `piooy://tasks/{id}` | a task of the caller: how it stands, and links to what it made | GetTaskStatus |
+//! | `ui://piooy/viewer` | the view of a task, for hosts | |
 //!
 //! Reading is a call of the method behind the address: same gate, same scope, same budget. The text is
 //! the method's message, without the envelope.
@@ -17,7 +18,7 @@ use super::era::Era;
 use super::lists::{self, Keep, List, TTL_MS};
 use super::params::needed;
 use super::wire::RpcError;
-use super::{Ask, Mcp};
+use super::{Ask, Mcp, viewer};
 use crate::catalog::Catalog;
 use crate::spec::error::ApiError;
 use crate::spec::method::Input;
@@ -85,6 +86,11 @@ impl Mcp {
     /// An address with nothing behind it, or what the method behind it says.
     pub(super) async fn read(&self, ask: Ask<'_>) -> Result<Bytes, RpcError> {
         let uri = needed(&ask.params.uri, "uri")?;
+        if uri == viewer::URI {
+            let contents = Value::Array(vec![viewer::resource(&self.house.parts.options)]);
+            let fields = format!(r#""contents":{contents}"#);
+            return Ok(lists::result(&fields, ask.era, Keep::Public(TTL_MS)));
+        }
         let (method, parameter, name, keep) = if let Some(slug) = uri.strip_prefix(MODEL) {
             ("GetModel", "slug", slug, Keep::Private(TTL_MS))
         } else if let Some(id) = uri.strip_prefix(TASK) {

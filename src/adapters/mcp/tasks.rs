@@ -21,7 +21,8 @@ use super::era::Era;
 use super::lists::{self, Keep};
 use super::params::{Meta, needed};
 use super::wire::{RpcError, Text};
-use super::{Ask, Mcp, tools};
+use super::{Ask, Mcp, results};
+use crate::assets::Assets;
 use crate::spec::error::ApiError;
 use crate::spec::method::Input;
 use crate::spec::reason::Reason;
@@ -139,11 +140,12 @@ pub fn created(envelope: &[u8]) -> Option<Bytes> {
 
 /// The inside of the object `DetailedTask` of the protocol: how a task stands and, once it has ended,
 /// what the call that started it would have answered.
-pub fn detailed(envelope: &[u8]) -> Option<String> {
+pub async fn detailed(assets: &Assets, envelope: &[u8]) -> Option<String> {
     let task = Task::read(envelope)?;
     let mut fields = task.fields();
     if matches!(&*task.status, "SUCCESS" | "FAILED") {
-        let result = tools::result(envelope, &*task.status == "FAILED", Era::Legacy);
+        let failed = &*task.status == "FAILED";
+        let result = results::shown(assets, envelope, failed, Era::Legacy).await;
         fields.push_str(r#","result":"#);
         fields.push_str(&String::from_utf8_lossy(&result));
     }
@@ -171,9 +173,9 @@ impl Mcp {
             .await
             .map_err(|error| refused(id, &error))?;
         let fields = match ask.method {
-            "tasks/get" => {
-                detailed(&envelope).ok_or_else(|| RpcError::failed(&ApiError::internal()))?
-            }
+            "tasks/get" => detailed(&self.house.parts.assets, &envelope)
+                .await
+                .ok_or_else(|| RpcError::failed(&ApiError::internal()))?,
             _ => String::new(),
         };
         Ok(lists::result(&fields, ask.era, Keep::Unsaid))
@@ -192,6 +194,10 @@ fn refused(id: &str, error: &ApiError) -> RpcError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+
     use super::*;
 
     fn envelope(status: &str, more: Value) -> Vec<u8> {
@@ -206,13 +212,14 @@ mod tests {
             .into_bytes()
     }
 
-    fn told(envelope: &[u8]) -> Value {
-        let fields = detailed(envelope).expect("a task");
+    async fn told(envelope: &[u8]) -> Value {
+        let assets = Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test");
+        let fields = detailed(&assets, envelope).await.expect("a task");
         serde_json::from_str(&format!("{{{fields}}}")).expect("is JSON")
     }
 
-    #[test]
-    fn a_task_in_words_of_the_protocol() {
+    #[tokio::test]
+    async fn a_task_in_words_of_the_protocol() {
         // Ours, theirs, whether there is a result, and whether that is a failure.
         let table = [
             ("PENDING", "working", None),
@@ -222,14 +229,14 @@ mod tests {
             ("CANCELED", "cancelled", None),
         ];
         for (ours, theirs, failed) in table {
-            let task = told(&envelope(ours, json!({})));
+            let task = told(&envelope(ours, json!({}))).await;
             assert_eq!(task["status"], theirs, "{ours}");
             assert_eq!(task["result"]["isError"].as_bool(), failed, "{ours}");
             assert_eq!(task["lastUpdatedAt"], "2026-01-01T00:00:01Z");
             assert_eq!(task["pollIntervalMs"], 5000);
         }
         let error = json!({"error": {"message": "Said \"no\"."}});
-        let failed = told(&envelope("FAILED", error));
+        let failed = told(&envelope("FAILED", error)).await;
         assert_eq!(failed["statusMessage"], "Said \"no\".");
     }
 

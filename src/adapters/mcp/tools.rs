@@ -13,12 +13,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::about::SERVER_INFO;
 use super::era::Era;
 use super::lists::List;
 use super::params::needed;
 use super::wire::{Outcome, RpcError};
-use super::{Ask, Mcp, stream, tasks};
+use super::{Ask, Mcp, results, stream, tasks, viewer};
 use crate::adapters::entry::House;
 use crate::adapters::handlers::{IDEMPOTENCY_KEY, unreadable_key};
 use crate::spec::error::ApiError;
@@ -62,7 +61,7 @@ fn describe(tool: &ToolInfo) -> Value {
     let schema = |text: &str| {
         serde_json::from_str::<Value>(text).unwrap_or_else(|_| json!({"type": "object"}))
     };
-    json!({
+    let mut described = json!({
         "name": tool.name,
         "title": tool.title,
         "description": tool.description,
@@ -75,7 +74,11 @@ fn describe(tool: &ToolInfo) -> Value {
             "idempotentHint": tool.idempotent,
             "openWorldHint": tool.open_world,
         },
-    })
+    });
+    if let Some(view) = tool.view {
+        described["_meta"] = viewer::meta(view);
+    }
+    described
 }
 
 impl Mcp {
@@ -87,7 +90,9 @@ impl Mcp {
         let name = needed(&ask.params.name, "name")?;
         let entrance = &self.house.entrances[self.tools.find(name)?];
         let (era, meta) = (ask.era, &ask.params.meta);
-        let as_task = tasks::may_answer(entrance.method.info.name, era, meta);
+        let info = entrance.method.info;
+        let as_task = tasks::may_answer(info.name, era, meta);
+        let is_seen = info.tool.as_ref().is_some_and(|tool| tool.view.is_some());
         if let Some(key) = meta.idempotency_key.as_deref()
             && let Err(error) = put_idempotency_key(&mut ask.sender.headers, key)
         {
@@ -102,13 +107,18 @@ impl Mcp {
             Ok(answer) => answer,
             Err(error) => return Ok(failure(&error, era).into()),
         };
+        let assets = self.house.parts.assets.clone();
         let answer = async move {
-            Ok(match answer.await {
-                Ok(envelope) if as_task => {
-                    tasks::created(&envelope).unwrap_or_else(|| result(&envelope, false, era))
-                }
-                Ok(envelope) => result(&envelope, false, era),
-                Err(error) => failure(&error, era),
+            let envelope = match answer.await {
+                Ok(envelope) => envelope,
+                Err(error) => return Ok(failure(&error, era)),
+            };
+            if as_task && let Some(task) = tasks::created(&envelope) {
+                return Ok(task);
+            }
+            Ok(match is_seen {
+                true => results::shown(&assets, &envelope, false, era).await,
+                false => results::plain(&envelope, false, era),
             })
         };
         match (token, progress) {
@@ -136,28 +146,5 @@ fn put_idempotency_key(headers: &mut HeaderMap, key: &str) -> Result<(), ApiErro
 
 /// The result of a call that failed.
 fn failure(error: &ApiError, era: Era) -> Bytes {
-    result(&serde_json::to_vec(error).unwrap_or_default(), true, era)
-}
-
-/// A `CallToolResult` around an envelope.
-pub(super) fn result(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
-    let envelope = String::from_utf8_lossy(envelope);
-    let mut result = String::with_capacity(envelope.len() * 5 / 2 + 256);
-    result.push_str(r#"{"content":[{"type":"text","text":"#);
-    result.push_str(&Value::from(&*envelope).to_string());
-    result.push_str(r#"}],"structuredContent":"#);
-    result.push_str(&envelope);
-    result.push_str(if is_error {
-        r#","isError":true"#
-    } else {
-        r#","isError":false"#
-    });
-    if era == Era::Modern {
-        result
-            .push_str(r#","resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":"#);
-        result.push_str(&SERVER_INFO);
-        result.push('}');
-    }
-    result.push('}');
-    Bytes::from(result)
+    results::plain(&serde_json::to_vec(error).unwrap_or_default(), true, era)
 }

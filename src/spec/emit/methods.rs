@@ -76,11 +76,12 @@ fn info(spec: &Spec, method: &MethodDescriptor) -> Result<String, Wrong> {
         Some(tool) => {
             let input = schema::of_message(spec, &method.input(), Way::In, Nested::Inline)?;
             let output = schema::of_envelope(spec, &method.output())?;
+            let view = tool.view;
             let [read_only, destructive, idempotent, open_world] = tool.hints;
             format!(
                 "Some(::piooy::spec::method::ToolInfo {{ name: {:?}, title: {:?}, description: {comment:?}, \
                  input_schema: {:?}, output_schema: {:?}, read_only: {read_only}, destructive: {destructive}, \
-                 idempotent: {idempotent}, open_world: {open_world} }})",
+                 idempotent: {idempotent}, open_world: {open_world}, view: {view:?} }})",
                 tool.name,
                 tool.title,
                 input.to_string(),

@@ -37,6 +37,8 @@ pub struct Tool {
     pub title: String,
     /// The four hints: read-only, destructive, idempotent, open-world.
     pub hints: [bool; 4],
+    /// The view that shows its answer.
+    pub view: Option<String>,
 }
 
 /// A field's limits, from `buf.validate.field`.
@@ -229,7 +231,16 @@ pub fn tool(method: &MethodDescriptor) -> Result<Option<Tool>, Wrong> {
     let title = text(&option, "title").ok_or_else(|| format!("the tool {name} has no title"))?;
     let hints =
         ["read_only", "destructive", "idempotent", "open_world"].map(|hint| flag(&option, hint));
-    Ok(Some(Tool { name, title, hints }))
+    let view = text(&option, "view");
+    if view.as_ref().is_some_and(|view| !view.starts_with("ui://")) {
+        return Err(format!("the tool {name} has a view that is not ui://…"));
+    }
+    Ok(Some(Tool {
+        name,
+        title,
+        hints,
+        view,
+    }))
 }
 
 /// The media type of the file that the method answers with; none: it answers with messages.
@@ -250,8 +261,29 @@ pub fn produces(method: &MethodDescriptor) -> Result<Option<String>, Wrong> {
 }
 
 /// The example value of a field, if it has one.
-pub fn example(field: &FieldDescriptor) -> Option<String> {
-    text_extension(&field.options(), "piooy.options.v1.example")
+///
+/// # Errors
+/// When it is no value of the field's type.
+pub fn example(field: &FieldDescriptor) -> Result<Option<serde_json::Value>, Wrong> {
+    let Some(text) = text_extension(&field.options(), "piooy.options.v1.example") else {
+        return Ok(None);
+    };
+    let value = match field.kind() {
+        prost_reflect::Kind::Int32 | prost_reflect::Kind::Int64 => {
+            let number = text.parse::<i64>();
+            let no_number = |_| format!("{}: the example is no integer", field.full_name());
+            number.map_err(no_number)?.into()
+        }
+        _ => text.into(),
+    };
+    Ok(Some(value))
+}
+
+/// Whether the schemas of tools leave the field out.
+pub fn is_not_in_tools(field: &FieldDescriptor) -> bool {
+    extension(&field.options(), "piooy.options.v1.not_in_tools")
+        .and_then(|value| value.as_bool())
+        .unwrap_or(false)
 }
 
 /// The limits of a field.
@@ -311,25 +343,20 @@ fn limits_of(rules: &DynamicMessage) -> Result<Limits, Wrong> {
 }
 
 fn message_extension(options: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
-    let extension = options
-        .descriptor()
-        .parent_pool()
-        .get_extension_by_name(name)?;
-    if !options.has_extension(&extension) {
-        return None;
-    }
-    options.get_extension(&extension).as_message().cloned()
+    extension(options, name)?.as_message().cloned()
 }
 
 fn text_extension(options: &DynamicMessage, name: &str) -> Option<String> {
+    extension(options, name)?.as_str().map(str::to_owned)
+}
+
+fn extension(options: &DynamicMessage, name: &str) -> Option<Value> {
     let extension = options
         .descriptor()
         .parent_pool()
         .get_extension_by_name(name)?;
-    let value = options
-        .has_extension(&extension)
-        .then(|| options.get_extension(&extension))?;
-    value.as_str().map(str::to_owned)
+    let set = options.has_extension(&extension);
+    set.then(|| options.get_extension(&extension).into_owned())
 }
 
 fn set<'m>(message: &'m DynamicMessage, field: &str) -> Option<std::borrow::Cow<'m, Value>> {

@@ -22,7 +22,7 @@ pub enum Way {
 /// How nested messages are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Nested {
-    /// In place.
+    /// In place, for tools: what is not in tools is left out.
     Inline,
     /// As `#/components/schemas/{Name}`.
     Reference,
@@ -57,6 +57,9 @@ fn message_at(
     let mut properties = Map::new();
     let mut required = Vec::new();
     for field in message.fields() {
+        if nested == Nested::Inline && options::is_not_in_tools(&field) {
+            continue;
+        }
         let limits = options::limits(&field)?;
         let always = match way {
             Way::In => limits.required,
@@ -103,7 +106,7 @@ fn of_field(
     }
     // A reference with siblings is allowed in 2020-12; the sibling describes the field.
     schema["description"] = json!(options::field_comment(field)?);
-    if let Some(example) = options::example(field) {
+    if let Some(example) = options::example(field)? {
         schema["examples"] = json!([example]);
     }
     Ok(schema)

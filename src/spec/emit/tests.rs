@@ -44,7 +44,21 @@ fn specs_that_cannot_be_kept_are_refused() {
     let body = r#"option (google.api.http) = {post: "/a", body: "the_id"};"#;
     let tool = r#"option (piooy.options.v1.tool) = {name: "Do It", title: "x"};"#;
     let produces = r#"option (piooy.options.v1.produces) = "text/csv";"#;
-    let table: [(&str, String, &str, &str); 8] = [
+    let view =
+        r#"option (piooy.options.v1.tool) = {name: "do_it", title: "x", view: "https://x.test"};"#;
+    let table: [(&str, String, &str, &str); 10] = [
+        (
+            "bad-view",
+            format!("{ACCESS}{view}"),
+            MESSAGES,
+            "has a view that is not ui://",
+        ),
+        (
+            "bad-example",
+            ACCESS.to_owned() + r#"option (piooy.options.v1.tool) = {name: "do_it", title: "x"};"#,
+            "// In.\nmessage In {\n// Id.\nint32 the_id = 1 [(piooy.options.v1.example) = \"one\"]; }\n// Out.\nmessage Out {}",
+            "the example is no integer",
+        ),
         (
             "bad-file",
             format!("{ACCESS}{produces}"),
@@ -132,6 +146,26 @@ fn limits_become_schema_keywords() {
         out["required"],
         json!(["names"]),
         "only what is always there"
+    );
+}
+
+#[test]
+fn tools_leave_out_what_a_model_need_not_choose() {
+    let messages = "// In.\nmessage In {\n// How many.\nint32 count = 1 [(piooy.options.v1.example) = \"3\"];\n\
+        // Old.\nstring old = 2 [(piooy.options.v1.not_in_tools) = true]; }\n// Out.\nmessage Out {}";
+    let spec = spec("left-out", ACCESS, messages).expect("compiles");
+    let message = spec.pool.get_message_by_name("small.v1.In");
+    let message = message.expect("is there");
+    let fields = |nested| {
+        let schema = schema::of_message(&spec, &message, Way::In, nested);
+        schema.expect("has a schema")["properties"].clone()
+    };
+    let count = json!({"type": "integer", "description": "How many.", "examples": [3]});
+    assert_eq!(fields(Nested::Inline), json!({"count": count}));
+    let whole = fields(Nested::Reference);
+    assert_eq!(
+        (&whole["count"], whole.get("old").is_some()),
+        (&count, true)
     );
 }
 

@@ -26,7 +26,17 @@ VIDEO = {
     "duration": "5",
     "resolution": "1080p",
 }
-TOOLS = ["generate_image", "generate_video", "get_task_status"]
+TOOLS = [
+    "generate_image",
+    "generate_video",
+    "quote",
+    "get_task_status",
+    "list_tasks",
+    "cancel_task",
+    "list_models",
+    "get_model",
+    "get_balance",
+]
 
 POLL_SECONDS = 1
 TASK_SECONDS_MAX = 300

@@ -215,11 +215,11 @@ def tools(report: Report, http: Http) -> None:
             ensure(tool["title"] and len(tool["description"]) > 40, "title and description")
             for field, value in tool["inputSchema"]["properties"].items():
                 ensure(value.get("description"), f"{field} has no description")
-            read_only = name == "get_task_status"
+            read_only = name not in ["generate_image", "generate_video", "cancel_task"]
             hints = tool["annotations"]
             expect(hints["readOnlyHint"], read_only, "readOnlyHint")
             expect(hints["openWorldHint"], not read_only, "openWorldHint")
-            expect(hints["destructiveHint"], False, "destructiveHint")
+            expect(hints["destructiveHint"], name == "cancel_task", "destructiveHint")
 
     picture = {"model": "z-image-turbo", "prompt": "a fox", "provider": "sandbox"}
     clip = {"model": "seedance-1-5-pro", "prompt": "[sandbox:fail=timeout] a fox", "provider": "sandbox"}
@@ -232,6 +232,15 @@ def tools(report: Report, http: Http) -> None:
         ("get_task_status", {"taskId": finished(http)}, False),
         ("get_task_status", {"taskId": finished(http, "[sandbox:fail=timeout] a fox")}, False),
         ("get_task_status", {"taskId": "nonsense"}, True),
+        ("get_task_status", {"taskId": finished(http), "wait_seconds": 5}, False),
+        ("generate_image", {**picture, "wait_seconds": 50}, False),
+        ("quote", picture, False),
+        ("quote", {**picture, "model": "x"}, True),
+        ("cancel_task", {"taskId": finished(http)}, False),
+        ("list_tasks", {"pageSize": 5}, False),
+        ("list_models", {"mediaType": "VIDEO"}, False),
+        ("get_model", {"slug": "veo-3-1"}, False),
+        ("get_balance", {}, False),
     ]
     for name, arguments, is_error in calls:
         with report.check(f"{name} with {json.dumps(arguments)[:70]}…: the {'failure' if is_error else 'answer'} is as described"):

@@ -36,6 +36,12 @@ async fn results_are_downloaded_whole_in_parts_and_not_again() {
     assert_eq!(whole.header("accept-ranges"), "bytes");
     assert_eq!(whole.header("x-content-type-options"), "nosniff");
 
+    assert_eq!(whole.header("content-disposition"), "", "it is shown");
+    let saved = get(&server, &format!("{link}&download=1"), &[]).await;
+    let task_id = task["taskId"].as_str().expect("a taskId");
+    let named = format!("attachment; filename=\"{task_id}-0.png\"");
+    assert_eq!(saved.header("content-disposition"), named);
+
     let part = get(&server, link, &[("range", "bytes=1-3")]).await;
     assert_eq!(
         (part.status, part.bytes.as_slice()),

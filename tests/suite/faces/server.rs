@@ -95,7 +95,7 @@ pub struct Server {
     pub database: TestDatabase,
     pub accounts: Accounts,
     pub data: TempDir,
-    _running: Running,
+    running: Running,
 }
 
 impl std::ops::Deref for Server {
@@ -155,8 +155,13 @@ impl Server {
             accounts: Accounts::new(database.store().clone()),
             database,
             data,
-            _running: running,
+            running,
         }
+    }
+
+    /// Stops the server as a signal does.
+    pub async fn stop(self) {
+        self.running.stop().await;
     }
 
     /// A key of `account` with just these scopes.
