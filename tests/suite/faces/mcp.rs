@@ -38,6 +38,7 @@ async fn every_revision_is_agreed_on() {
         assert_eq!(result["serverInfo"]["name"], "piooy/piooy");
         let capabilities = json!({
             "tools": {}, "prompts": {}, "resources": {}, "completions": {}, "logging": {},
+            "extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}},
         });
         assert_eq!(result["capabilities"], capabilities);
         assert_eq!(

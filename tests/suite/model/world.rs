@@ -16,7 +16,7 @@ use piooy::catalog::Catalog;
 use piooy::gate::{Caller, Gate};
 use piooy::generation::{Generation, Parts, Settings, Status};
 use piooy::ledger::{Balance, Ledger, LedgerError};
-use piooy::store::{Client, Store, StoreOptions};
+use piooy::store::{Client, Store, StoreError, StoreOptions};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -128,10 +128,16 @@ impl World {
             .replace("user=piooy", &format!("user={role}"));
         assert!(url.contains(&role), "the address names the user");
         let connections = StoreOptions { connections_max: 3 };
-        let store = runtime
-            .spawn(async move { Store::connect(&url, connections).await.unwrap() })
-            .await
-            .unwrap();
+        // A server that many histories keep busy may take its time to let one more in.
+        let connect = async move {
+            loop {
+                match Store::connect(&url, connections).await {
+                    Err(StoreError::Unavailable(_)) => {}
+                    connected => break connected.unwrap(),
+                }
+            }
+        };
+        let store = runtime.spawn(connect).await.unwrap();
         let parts = self.parts(store);
         let ledger = parts.ledger.clone();
         let generation = runtime.spawn(start(parts, settings(kind))).await.unwrap();
