@@ -55,12 +55,11 @@ pub async fn serve(listener: TcpListener, faces: Faces, stop: impl Future<Output
             Ok((stream, address)) => {
                 let connection = connection(&builder, stream, Peer(address.ip()), faces.clone());
                 let watched = connections.watch(connection);
-                // Mapped, not awaited in a block, which would hold it twice for as long as it lives.
-                tokio::spawn(watched.map(|ended| {
-                    if let Err(error) = ended {
+                tokio::spawn(async move {
+                    if let Err(error) = watched.await {
                         tracing::debug!(%error, "a connection ended early");
                     }
-                }));
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -97,8 +96,7 @@ fn connection(
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        // In a box: a connection keeps the place of an answer for life, also while it only listens.
-        let answer = Box::pin(faces.clone().answer(request.map(Body::new)));
+        let answer = faces.clone().answer(request.map(Body::new));
         answer.map(Ok::<_, Infallible>)
     });
     builder
