@@ -63,6 +63,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// The web origins that MCP requests may come from.
     pub allowed_origins: Vec<String>,
+    /// Whether MCP's old transport, HTTP+SSE, is served beside the new one.
+    pub mcp_sse: bool,
 }
 
 /// All faces of the methods of a registry. Cheap to clone.

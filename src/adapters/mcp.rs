@@ -32,6 +32,7 @@ use crate::spec::reason::Reason;
 
 pub mod about;
 mod era;
+pub mod sse;
 mod tools;
 mod wire;
 
@@ -62,7 +63,10 @@ pub fn router(house: &Shared) -> Router {
     });
     // GET and DELETE are for sessions and their streams: without them 405 is the answer that every
     // revision provides for.
-    Router::new().route(PATH, post(serve)).with_state(mcp)
+    Router::new()
+        .route(PATH, post(serve))
+        .with_state(mcp.clone())
+        .merge(sse::router(&mcp))
 }
 
 async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {

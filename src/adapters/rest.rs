@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tonic::metadata::MetadataMap;
@@ -183,6 +183,15 @@ fn events(envelopes: Envelopes, allowance: &Allowance) -> Response {
         let text = String::from_utf8(json).unwrap_or_default();
         Ok::<_, Infallible>(Event::default().event(name).data(text))
     });
+    let mut response = event_stream(events);
+    put_allowance(response.headers_mut(), allowance);
+    response
+}
+
+/// Events as they come, on a connection that shows it is alive and that no proxy holds back.
+pub fn event_stream(
+    events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
+) -> Response {
     let mut response = Sse::new(events)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
         .into_response();
@@ -192,7 +201,6 @@ fn events(envelopes: Envelopes, allowance: &Allowance) -> Response {
         HeaderValue::from_static("no-cache, no-transform"),
     );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    put_allowance(headers, allowance);
     response
 }
 

@@ -188,6 +188,7 @@ async fn assemble(
         trusted_proxy: settings.trusted_proxy,
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),
+        mcp_sse: settings.mcp_sse,
     };
     let faces = Faces::new(
         registry,

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::era::Era;
+use crate::spec::error::ApiError;
 
 /// A message from a client: a request, a notification (no id), or an answer (no method).
 #[derive(Deserialize)]
@@ -104,6 +105,11 @@ impl RpcError {
     /// Parameters that name something that is not there.
     pub fn invalid_params(message: impl Into<String>) -> Self {
         Self::new(-32602, StatusCode::OK, message)
+    }
+
+    /// A fault of ours.
+    pub fn internal() -> Self {
+        Self::new(-32603, StatusCode::OK, ApiError::internal().message)
     }
 
     /// A modern request without the `_meta` that each must have.
