@@ -27,6 +27,8 @@ use crate::store::Store;
 
 mod cross_origin;
 mod discovery;
+mod docs;
+mod documents;
 mod entry;
 mod errors;
 mod files;
@@ -37,6 +39,8 @@ mod observe;
 pub mod progress;
 mod rest;
 pub mod server;
+
+pub use mcp::{PATH as MCP_PATH, about};
 
 /// What the faces need beside the methods.
 pub struct Parts {
@@ -91,6 +95,7 @@ impl Faces {
             .merge(mcp::router(&house))
             .merge(files::router(&house))
             .merge(discovery::router(&house))
+            .merge(docs::router(&house))
             .fallback(rest::not_found)
             .method_not_allowed_fallback(rest::method_not_allowed);
         Ok(Self {

@@ -9,12 +9,17 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
-//! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`] | each face keeps the rules of its protocol |
+//! | [`discovery`], [`docs`] | who looks for the server finds it, and people how to connect |
+//! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
+//! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_sse`] | each face keeps the rules of its protocol |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
 
 mod answers;
+mod bridge;
 mod credits;
+mod discovery;
+mod docs;
 mod documents;
 mod echo;
 mod every_error;
@@ -24,6 +29,7 @@ mod grpc;
 mod keys;
 mod mcp;
 mod mcp_modern;
+mod mcp_sse;
 mod one_method;
 mod panics;
 mod quotes;

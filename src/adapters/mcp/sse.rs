@@ -300,10 +300,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn events(
-        self,
-        messages_path: &str,
-    ) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
+    fn events(self, messages_path: &str) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
         let [name, _] = SESSION_PARAMETERS;
         let endpoint = format!("{messages_path}?{name}={:032x}", self.number);
         let first = Event::default().event("endpoint").data(endpoint);
