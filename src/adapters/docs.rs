@@ -12,7 +12,7 @@ use url::Url;
 
 use super::documents::{Document, fingerprint};
 use super::entry::Shared;
-use super::mcp::sse;
+use super::mcp::{about, sse};
 use super::{MCP_PATH, Options};
 use crate::spec;
 
@@ -39,6 +39,12 @@ const ICON: Asset = Asset {
     path: "/web/icon.svg",
     media_type: "image/svg+xml",
     content: include_bytes!("web/icon.svg"),
+};
+
+const SCENE: Asset = Asset {
+    path: "/web/scene.svg",
+    media_type: "image/svg+xml",
+    content: include_bytes!("web/scene.svg"),
 };
 
 /// Pages are asked for anew each time, which costs little when nothing has changed.
@@ -81,7 +87,7 @@ pub fn router(house: &Shared) -> Router {
     .with(header::CONTENT_SECURITY_POLICY, SECURITY_POLICY)
     .with(header::REFERRER_POLICY, "no-referrer");
     let mut router = Router::new().route(PATH, page.route());
-    for asset in [STYLE, SCRIPT, ICON] {
+    for asset in [STYLE, SCRIPT, ICON, SCENE] {
         router = router.route(asset.path, asset.document().route());
     }
     router
@@ -94,6 +100,8 @@ struct McpPage {
     style: String,
     script: String,
     icon: String,
+    scene: String,
+    version: &'static str,
     endpoint: String,
     /// The old transport's, where it is on.
     sse_endpoint: Option<String>,
@@ -149,6 +157,8 @@ impl McpPage {
             style: STYLE.link(),
             script: SCRIPT.link(),
             icon: ICON.link(),
+            scene: SCENE.link(),
+            version: about::VERSION,
             key: KEY,
             is_public: is_public(url),
             tools: tools.collect(),
@@ -177,7 +187,9 @@ impl McpPage {
                 "settings.json",
                 json!({"context_servers": {"piooy": {"url": endpoint, "headers": headers}}}),
             ),
-            bridge: shell(format!("PIOOY_URL={url} PIOOY_API_KEY={KEY} piooy mcp")),
+            bridge: shell(format!(
+                "piooy mcp --server {url} --key-file ~/.config/piooy/key"
+            )),
             check: shell(format!(
                 "curl {endpoint} \\\n  -H \"Authorization: {bearer}\" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}}'"
             )),

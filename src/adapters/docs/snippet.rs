@@ -1,7 +1,10 @@
 //! A piece of configuration or a command on a page, in colours and with a button that copies it.
 
 use askama::Template;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// The longest list or object on one line, without its brackets.
+const LINE_MAX: usize = 64;
 
 /// Text to be copied.
 #[derive(Template)]
@@ -30,9 +33,9 @@ impl Piece {
 }
 
 impl Snippet {
-    /// JSON in lines. `key` is what stands where the reader's key belongs.
+    /// JSON in few lines. `key` is what stands where the reader's key belongs.
     pub fn json(place: &'static str, value: &Value, key: &str) -> Self {
-        let text = format!("{value:#}");
+        let text = layout(value, 0);
         let mut pieces = Vec::new();
         let mut rest = text.as_str();
         while let Some(begin) = rest.find('"') {
@@ -76,6 +79,41 @@ impl Snippet {
     }
 }
 
+/// JSON with what is small on one line: a list or object that has no others inside and is not long.
+fn layout(value: &Value, depth: usize) -> String {
+    let (open, items, close): (_, Vec<(String, &Value)>, _) = match value {
+        Value::Array(items) => (
+            '[',
+            items.iter().map(|item| (String::new(), item)).collect(),
+            ']',
+        ),
+        Value::Object(fields) => {
+            let named = |(name, item)| (format!("{}: ", json!(name)), item);
+            ('{', fields.iter().map(named).collect(), '}')
+        }
+        other => return other.to_string(),
+    };
+    let is_flat = items
+        .iter()
+        .all(|(_, item)| !item.is_object() && !item.is_array());
+    let lines: Vec<String> = items
+        .into_iter()
+        .map(|(name, item)| name + &layout(item, depth + 1))
+        .collect();
+    let on_one = lines.join(", ");
+    if is_flat && on_one.len() <= LINE_MAX {
+        let room = if open == '{' && !on_one.is_empty() {
+            " "
+        } else {
+            ""
+        };
+        return format!("{open}{room}{on_one}{room}{close}");
+    }
+    let (outer, inner) = ("  ".repeat(depth), "  ".repeat(depth + 1));
+    let lines = lines.join(&format!(",\n{inner}"));
+    format!("{open}\n{inner}{lines}\n{outer}{close}")
+}
+
 /// The text with the key's stand-in on its own.
 fn around(text: &str, key: &str, kind: &'static str) -> Vec<Piece> {
     let mut pieces = Vec::new();
@@ -106,13 +144,19 @@ fn string_length(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn colours_change_no_text() {
         let value = json!({"a\"b": "x K y", "list": [1, true, "K"], "empty": {}});
         let snippet = Snippet::json("f", &value, "K");
-        assert_eq!(snippet.text(), format!("{value:#}"));
+        assert_eq!(
+            snippet.text(),
+            "{\n  \"a\\\"b\": \"x K y\",\n  \"list\": [1, true, \"K\"],\n  \"empty\": {}\n}"
+        );
+        let long = json!({"list": ["x".repeat(LINE_MAX)]});
+        let text = Snippet::json("f", &long, "K").text();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert_eq!(text.parse::<Value>().expect("is JSON"), long);
         let of_kind = |kind| {
             let pieces = snippet.pieces.iter().filter(|piece| piece.kind == kind);
             pieces.map(|piece| piece.text.as_str()).collect::<Vec<_>>()
