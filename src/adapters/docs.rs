@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_settings_say_is_text_on_the_page() {
-        let page = McpPage::of(&options("https://gw.example/<b>&", true)).text();
-        assert!(!page.contains("<b>"));
+        let page = McpPage::of(&options("https://gw.example/<u>&", true)).text();
+        assert!(!page.contains("<u>"));
     }
 }

@@ -28,6 +28,11 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 /// events are cut, and their clients come back to another replica.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long what was sent may stay unread, in milliseconds. A client that has vanished without a word
+/// is found out by this: its streams say that they are alive, and nobody takes it.
+#[cfg(target_os = "linux")]
+const UNREAD_MS_MAX: u32 = 60_000;
+
 /// How long to wait after the listener failed, for example for want of file descriptors.
 const LISTENER_PAUSE: Duration = Duration::from_millis(50);
 
@@ -94,6 +99,8 @@ fn connection(
 > {
     // Answers are small and often alone on their connection: waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD_MS_MAX);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let answer = faces.clone().answer(request.map(Body::new));

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit.report import Report, expect
 from kit.server import Server
-from topics import crash, errors, examples, mcp, money, replicas, schemas
+from topics import bridge, bundle, crash, errors, examples, mcp, money, replicas, schemas, sse
 
 TOPICS = {
     "examples": examples.run,
@@ -17,6 +17,9 @@ TOPICS = {
     "money": money.run,
     "schemas": schemas.run,
     "mcp": mcp.run,
+    "sse": sse.run,
+    "bridge": bridge.run,
+    "bundle": bundle.run,
     "crash": crash.run,
     "replicas": replicas.run,
 }

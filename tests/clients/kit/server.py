@@ -101,6 +101,11 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
     def postmaster(self) -> int:
         """The process id of the server's PostgreSQL."""
         return int(self._postmaster_file()[0])
