@@ -12,7 +12,7 @@
 //!
 //! Bounds: [`SESSIONS_MAX`] in all, [`SESSIONS_OF_ACCOUNT_MAX`] for one account, [`CALLS_MAX`] requests
 //! at once on a session, [`QUEUE_MAX`] messages that wait for a slow reader; beyond that, those who
-//! answer wait. An idle session costs about 10 KB, nearly all of it the connection's own buffers.
+//! answer wait. An idle session costs about 15 KB, nearly all of it the connection's own buffers.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -8,13 +8,13 @@ import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/
 
 import { drive, driveOver } from "./drive.mjs";
 
-const { PIOOY_BINARY, PIOOY_KEY, PIOOY_MCP_URL } = process.env;
+const { HOME, PIOOY_BINARY, PIOOY_KEY, PIOOY_MCP_URL } = process.env;
 const client = new Client({ name: "clients", version: "1" });
 // The transport is told what was agreed on, and only it.
 const agreed = (_, transport) => transport.protocolVersion ?? transport._protocolVersion ?? transport.agreed;
 
 if (process.argv[3] === "stdio") {
-  const env = { ...process.env, PIOOY_URL: PIOOY_MCP_URL, PIOOY_API_KEY: PIOOY_KEY };
+  const env = { HOME, PIOOY_URL: PIOOY_MCP_URL, PIOOY_API_KEY: PIOOY_KEY };
   const transport = new StdioClientTransport({ command: PIOOY_BINARY, args: ["mcp"], env });
   transport.setProtocolVersion = (version) => (transport.agreed = version);
   await driveOver(client, transport, agreed);
