@@ -28,6 +28,8 @@ use crate::store::Store;
 
 mod cross_origin;
 mod discovery;
+mod docs;
+mod documents;
 mod entry;
 mod errors;
 mod files;
@@ -38,6 +40,8 @@ mod observe;
 pub mod progress;
 mod rest;
 pub mod server;
+
+pub use mcp::{PATH as MCP_PATH, about};
 
 /// What the faces need beside the methods.
 pub struct Parts {
@@ -66,6 +70,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// The web origins that MCP requests may come from.
     pub allowed_origins: Vec<String>,
+    /// Whether MCP's old transport, HTTP+SSE, is served beside the new one.
+    pub mcp_sse: bool,
 }
 
 /// All faces of the methods of a registry. Cheap to clone.
@@ -92,6 +98,7 @@ impl Faces {
             .merge(mcp::router(&house))
             .merge(files::router(&house))
             .merge(discovery::router(&house))
+            .merge(docs::router(&house))
             .fallback(rest::not_found)
             .method_not_allowed_fallback(rest::method_not_allowed);
         Ok(Self {

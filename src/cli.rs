@@ -8,6 +8,7 @@
 //! | [`serve`] | `serve` |
 //! | [`admin`], [`plans`], [`credits`] | `accounts`, `keys`, `ledger`, `plans`, `credits`: straight on the database, with or without a server running |
 //! | [`client`] | `models`, `generate`: callers of a running server |
+//! | [`mcp`] | `mcp`: between a running server and clients that start programs |
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ mod admin;
 mod client;
 mod credits;
 mod database;
+mod mcp;
 mod monthly;
 mod plans;
 mod serve;
@@ -62,6 +64,8 @@ enum Command {
     Models(client::Connection),
     /// Make a picture or a video on a running server and save it.
     Generate(client::Generate),
+    /// Connect an MCP client that starts programs with a running server.
+    Mcp(mcp::Mcp),
 }
 
 /// Runs the command line of this process.
@@ -119,6 +123,7 @@ async fn run(command: Command, settings: Settings) -> Result<ExitCode, Failure> 
         Command::Ledger(command) => admin::books(command, &settings).await,
         Command::Models(command) => client::models(&command, &settings).await,
         Command::Generate(command) => client::generate(&command, &settings).await,
+        Command::Mcp(command) => mcp::mcp(command, &settings).await,
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// The origins of web pages that may call MCP.
     pub allowed_origins: Vec<String>,
+    /// Whether MCP's old transport, HTTP+SSE, is served beside the new one.
+    pub mcp_sse: bool,
     /// The longest request that is read.
     pub body_bytes_max: usize,
     /// How long a task stays with a worker that gives no sign of life.
@@ -131,6 +133,7 @@ impl Settings {
             allowed_origins: sources
                 .optional(&table::ALLOWED_ORIGINS)
                 .unwrap_or_else(|| default_origins(&public_url, listen.port())),
+            mcp_sse: sources.or_default(&table::MCP_SSE),
             body_bytes_max: sources.or_default(&table::BODY_MAX),
             lease: Duration::from_secs(sources.or_default(&table::LEASE_SECONDS)),
             task_deadline: sources.or_default(&table::TASK_DEADLINE),

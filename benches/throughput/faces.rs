@@ -139,6 +139,7 @@ impl Faces {
                 trusted_proxy: false,
                 allowed_hosts: vec!["localhost".to_owned()],
                 allowed_origins: Vec::new(),
+                mcp_sse: true,
             },
         };
         let faces = adapters::Faces::new(registry, parts)?;

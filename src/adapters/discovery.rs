@@ -1,13 +1,16 @@
-//! What needs no key: the OpenAPI document, the MCP server card, and whether the server is well.
+//! What needs no key: the OpenAPI document, what MCP clients and catalogues find a server by, and
+//! whether the server is well.
+//!
+//! Nothing is said of OAuth, anywhere below `/.well-known`: a client that finds such a document goes
+//! through a login that does not exist here, and forgets the key that it was configured with.
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use sha2::{Digest, Sha256};
+use http::{StatusCode, header};
 
+use super::documents::{Document, KEEP_AN_HOUR};
 use super::entry::Shared;
 use super::mcp::{self, about};
 use super::{failed, rest};
@@ -15,75 +18,30 @@ use crate::spec::OPENAPI;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 
-/// How long a document may be kept, in seconds.
-const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=3600");
-
-/// A document that is the same for everyone until the server is replaced.
-#[derive(Clone)]
-struct Document {
-    media_type: HeaderValue,
-    etag: HeaderValue,
-    text: bytes::Bytes,
-}
-
-impl Document {
-    fn new(media_type: &'static str, text: String) -> Self {
-        let digest = Sha256::digest(text.as_bytes());
-        let short: String = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let etag = HeaderValue::from_str(&format!("\"{short}\""))
-            .unwrap_or(HeaderValue::from_static("\"0\""));
-        Self {
-            media_type: HeaderValue::from_static(media_type),
-            etag,
-            text: text.into(),
-        }
-    }
-
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| {
-            let known = known.to_str().unwrap_or_default();
-            known
-                .split(',')
-                .any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == self.etag.as_bytes())
-        });
-        let body = if known {
-            Body::empty()
-        } else {
-            Body::from(self.text.clone())
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = if known {
-            StatusCode::NOT_MODIFIED
-        } else {
-            StatusCode::OK
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, self.media_type.clone());
-        headers.insert(header::ETAG, self.etag.clone());
-        headers.insert(header::CACHE_CONTROL, CACHE);
-        response
-    }
-}
-
 /// The face.
 pub fn router(house: &Shared) -> Router {
-    let card = about::server_card(&house.parts.options.public_url);
-    let card = Document::new("application/mcp-server-card+json", card.to_string());
-    let openapi = Document::new("application/json", OPENAPI.to_owned());
-    let serve = |document: Document| {
-        get(move |headers: HeaderMap| async move { document.answer(&headers) })
-    };
+    let options = &house.parts.options;
+    let openapi = Document::new("application/json", KEEP_AN_HOUR, OPENAPI);
+    let card = found_by_pages(about::CARD_TYPE, about::server_card(options).to_string());
+    let catalog = found_by_pages(about::CATALOG_TYPE, about::catalog(options).to_string());
     Router::new()
-        .route("/openapi.json", serve(openapi))
-        .route("/.well-known/mcp/server-card.json", serve(card.clone()))
-        .route(&format!("{}/server-card", mcp::PATH), serve(card))
+        .route("/openapi.json", openapi.route())
+        .route("/.well-known/mcp/server-card.json", card.clone().route())
+        .route(&format!("{}{}", mcp::PATH, about::CARD_PATH), card.route())
+        .route("/.well-known/ai-catalog.json", catalog.route())
         .route("/healthz", get(|| async { well() }))
         .route("/readyz", get(ready))
         .with_state(house.clone())
+}
+
+/// A document that scripts of any page may ask for, told as SEP-2127 ("Server Cards") has it.
+fn found_by_pages(media_type: &'static str, text: String) -> Document {
+    Document::new(media_type, KEEP_AN_HOUR, text)
+        .with(header::ACCESS_CONTROL_ALLOW_METHODS, "GET")
+        .with(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Content-Type, If-None-Match",
+        )
 }
 
 fn well() -> Response {

@@ -57,6 +57,7 @@ mod params;
 mod prompts;
 mod resources;
 mod results;
+pub mod sse;
 mod stream;
 mod tasks;
 mod tools;
@@ -115,9 +116,11 @@ struct Ask<'m> {
 pub fn router(house: &Shared) -> Router {
     // GET and DELETE are for sessions and their streams: without them 405 is the answer that every
     // revision provides for.
+    let mcp = Arc::new(Mcp::new(house));
     Router::new()
         .route(PATH, post(serve))
-        .with_state(Arc::new(Mcp::new(house)))
+        .with_state(Arc::clone(&mcp))
+        .merge(sse::router(&mcp))
 }
 
 async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {

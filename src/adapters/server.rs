@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::Faces;
 use super::entry::Peer;
@@ -28,6 +30,11 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 /// events are cut, and their clients come back to another replica.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long what was sent may stay unread, in milliseconds. A client that has vanished without a word
+/// is found out by this: its streams say that they are alive, and nobody takes it.
+#[cfg(target_os = "linux")]
+const UNREAD_MS_MAX: u32 = 60_000;
+
 /// How long to wait after the listener failed, for example for want of file descriptors.
 const LISTENER_PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,7 +51,9 @@ pub async fn serve(listener: TcpListener, faces: Faces, stop: impl Future<Output
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(PING_EVERY)
         .adaptive_window(true);
+    let builders = Arc::new([builder.clone().http1_only(), builder.http2_only()]);
     let connections = GracefulShutdown::new();
+    let stopping = CancellationToken::new();
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -53,10 +62,19 @@ pub async fn serve(listener: TcpListener, faces: Faces, stop: impl Future<Output
         };
         match accepted {
             Ok((stream, address)) => {
-                let connection = connection(&builder, stream, Peer(address.ip()), faces.clone());
-                let watched = connections.watch(connection);
+                let (builders, faces) = (builders.clone(), faces.clone());
+                let (watcher, stopping) = (connections.watcher(), stopping.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = watched.await {
+                    let told = tokio::time::timeout(HEADERS_MAX, speaks_http2(&stream));
+                    let Some(Ok(Ok(is_http2))) = stopping.run_until_cancelled(told).await else {
+                        return;
+                    };
+                    let builder = &builders[usize::from(is_http2)];
+                    // Not by way of a variable, which would hold the connection twice for life.
+                    if let Err(error) = watcher
+                        .watch(connection(builder, stream, Peer(address.ip()), faces))
+                        .await
+                    {
                         tracing::debug!(%error, "a connection ended early");
                     }
                 });
@@ -68,11 +86,32 @@ pub async fn serve(listener: TcpListener, faces: Faces, stop: impl Future<Output
         }
     }
     drop(listener);
+    stopping.cancel();
     if tokio::time::timeout(DRAIN_MAX, connections.shutdown())
         .await
         .is_err()
     {
         tracing::info!("some connections were still open and are cut");
+    }
+}
+
+/// Whether a client begins with HTTP/2's preface, whose first word no HTTP/1.1 request has (RFC 9113
+/// §3.4, §11.6). Looked at without reading: what is read ahead costs every connection of HTTP/1.1 twice
+/// the buffer.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    const FIRST_WORD: &[u8] = b"PRI";
+    let mut begin = [0; FIRST_WORD.len()];
+    loop {
+        let length = stream.peek(&mut begin).await?;
+        let seen = &begin[..length];
+        if length == 0 || !FIRST_WORD.starts_with(seen) {
+            return Ok(false);
+        }
+        if length == FIRST_WORD.len() {
+            return Ok(true);
+        }
+        // Looking again does not wait for more.
+        tokio::time::sleep(LISTENER_PAUSE).await;
     }
 }
 
@@ -94,9 +133,12 @@ fn connection(
 > {
     // Answers are small and often alone on their connection: waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD_MS_MAX);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let answer = faces.clone().answer(request.map(Body::new));
+        // In a box: a connection keeps the place of an answer for life, also while it only listens.
+        let answer = Box::pin(faces.clone().answer(request.map(Body::new)));
         answer.map(Ok::<_, Infallible>)
     });
     builder

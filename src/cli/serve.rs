@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,7 @@ impl Running {
 /// Serves until a signal says stop.
 pub async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
+    allow_many_connections();
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
@@ -92,6 +94,19 @@ pub async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     println!("Stopping…");
     running.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes as many open files as the system allows: every connection is one, and clients of streams keep
+/// theirs. What programs are given without asking is often 1,024.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 /// Starts everything on a listener that is open already.
@@ -190,6 +205,7 @@ async fn assemble(
         trusted_proxy: settings.trusted_proxy,
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),
+        mcp_sse: settings.mcp_sse,
     };
     let faces = Faces::new(
         registry,

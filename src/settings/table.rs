@@ -187,6 +187,15 @@ table! {
         secret: false,
     } read parse::origins;
 
+    MCP_SSE: bool = {
+        name: "mcp_sse",
+        env: "PIOOY_MCP_SSE",
+        default: Unset::Default("yes"),
+        doc: "Whether MCP's old transport (2024-11-05, HTTP+SSE) is served beside the new one",
+        allowed: YES_OR_NO,
+        secret: false,
+    } read parse::boolean;
+
     BODY_MAX: usize = {
         name: "body_max",
         env: "PIOOY_BODY_MAX",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit.report import Report, expect
 from kit.server import Server
-from topics import conformance, crash, errors, examples, mcp, money, replicas, schemas, streams, viewer
+from topics import bridge, bundle, conformance, crash, errors, examples, mcp, money, replicas, schemas, sse, streams, viewer
 
 TOPICS = {
     "examples": examples.run,
@@ -20,6 +20,9 @@ TOPICS = {
     "conformance": conformance.run,
     "streams": streams.run,
     "viewer": viewer.run,
+    "sse": sse.run,
+    "bridge": bridge.run,
+    "bundle": bundle.run,
     "crash": crash.run,
     "replicas": replicas.run,
 }

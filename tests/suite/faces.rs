@@ -9,13 +9,18 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
-//! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`] | each face keeps the rules of its protocol |
+//! | [`discovery`], [`docs`] | who looks for the server finds it, and people how to connect |
+//! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
+//! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
 //! | [`mcp_tools`] | tools lead a model right, wait, and show what was made |
 //!
 //! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
 
 mod answers;
+mod bridge;
 mod credits;
+mod discovery;
+mod docs;
 mod documents;
 mod echo;
 mod every_error;
@@ -26,6 +31,7 @@ mod keys;
 mod mcp;
 mod mcp_modern;
 mod mcp_reading;
+mod mcp_sse;
 mod mcp_streams;
 mod mcp_tasks;
 mod mcp_tools;

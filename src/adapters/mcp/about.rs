@@ -5,6 +5,10 @@ use std::sync::LazyLock;
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
+use url::Url;
+
+use super::sse;
+use crate::adapters::Options;
 
 use super::{tasks, viewer};
 
@@ -107,28 +111,63 @@ pub fn initialize(asked: Option<&str>) -> Bytes {
     Bytes::from(result.to_string())
 }
 
-/// The server card (SEP-2127).
-pub fn server_card(public_url: &str) -> Value {
+/// The media type of the server card.
+pub const CARD_TYPE: &str = "application/mcp-server-card+json";
+
+/// Where the card is, below the endpoint that it describes.
+pub const CARD_PATH: &str = "/server-card";
+
+/// The media type of the catalogue.
+pub const CATALOG_TYPE: &str = "application/ai-catalog+json";
+
+/// The version of the catalogue's form.
+const CATALOG_VERSION: &str = "1.0";
+
+/// The server card (SEP-2127): where the server is reached, and how.
+pub fn server_card(options: &Options) -> Value {
+    let url = &options.public_url;
+    let mut remotes = vec![remote("streamable-http", url, super::PATH, &VERSIONS)];
+    if options.mcp_sse {
+        remotes.push(remote("sse", url, sse::PATH, &[sse::VERSION]));
+    }
     json!({
         "$schema": "https://static.modelcontextprotocol.io/schemas/v1/server-card.schema.json",
         "name": NAME,
         "version": VERSION,
         "title": TITLE,
         "description": DESCRIPTION,
-        "websiteUrl": public_url,
-        "remotes": [{
-            "type": "streamable-http",
-            "url": format!("{public_url}{}", super::PATH),
-            "supportedProtocolVersions": VERSIONS,
-            "headers": [{
-                "name": "Authorization",
-                "isRequired": true,
-                "isSecret": true,
-                "value": "Bearer {api_key}",
-                "variables": {
-                    "api_key": {"description": "A Piooy API key", "isRequired": true, "isSecret": true},
-                },
-            }],
+        "websiteUrl": url,
+        "remotes": remotes,
+    })
+}
+
+fn remote(transport: &str, public_url: &str, path: &str, versions: &[&str]) -> Value {
+    let key = json!({"description": "A Piooy API key", "isRequired": true, "isSecret": true});
+    json!({
+        "type": transport,
+        "url": format!("{public_url}{path}"),
+        "supportedProtocolVersions": versions,
+        "headers": [{
+            "name": "Authorization",
+            "isRequired": true,
+            "isSecret": true,
+            "value": "Bearer {api_key}",
+            "variables": {"api_key": key},
+        }],
+    })
+}
+
+/// The catalogue of what is found at this host (AI Catalog): the one card.
+pub fn catalog(options: &Options) -> Value {
+    let url = &options.public_url;
+    let host = Url::parse(url).ok();
+    let host = host.as_ref().and_then(Url::host_str).unwrap_or_default();
+    json!({
+        "specVersion": CATALOG_VERSION,
+        "entries": [{
+            "identifier": format!("urn:air:{host}:piooy"),
+            "type": CARD_TYPE,
+            "url": format!("{url}{}{CARD_PATH}", super::PATH),
         }],
     })
 }

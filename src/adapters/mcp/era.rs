@@ -18,7 +18,8 @@ use super::wire::RpcError;
 use crate::adapters::Options;
 use crate::spec::error::ApiError;
 
-const VERSION_HEADER: &str = "mcp-protocol-version";
+/// The header that names the revision of a request.
+pub const VERSION_HEADER: &str = "mcp-protocol-version";
 const METHOD_HEADER: &str = "mcp-method";
 const NAME_HEADER: &str = "mcp-name";
 
@@ -316,6 +317,7 @@ mod tests {
             trusted_proxy: false,
             allowed_hosts: vec!["localhost".into(), "[::1]".into(), "gw.example".into()],
             allowed_origins: vec!["https://gw.example".into(), "http://localhost".into()],
+            mcp_sse: true,
         };
         let check = |pairs: &[(&'static str, &str)]| {
             check_origin(&headers(pairs), &Uri::from_static("/x"), &options).is_ok()

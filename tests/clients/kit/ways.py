@@ -14,6 +14,10 @@ from kit.server import Server
 SDK = Path(__file__).resolve().parents[1] / "sdk"
 
 
+# Where each transport of MCP begins; a program at standard input finds the rest by itself.
+PATHS = {"http": MCP_PATH, "sse": "/api/mcp/sse", "stdio": ""}
+
+
 class Rest:
     """REST."""
 
@@ -55,15 +59,22 @@ class GrpcWay:
 class Sdk:
     """An MCP client library in a process of its own, driven by lines of JSON (see sdk/)."""
 
-    def __init__(self, name: str, command: list, mode: str, protocol: str, server: Server, key: str) -> None:
+    def __init__(
+        self, name: str, command: list, mode: str, protocol: str, server: Server, key: str, transport: str = "http"
+    ) -> None:
         self.name = name
         # The revision that this library must have agreed on.
         self.protocol = protocol
-        environment = {**os.environ, "PIOOY_MCP_URL": server.url + MCP_PATH, "PIOOY_KEY": key}
+        environment = {
+            **os.environ,
+            "PIOOY_MCP_URL": server.url + PATHS[transport],
+            "PIOOY_KEY": key,
+            "PIOOY_BINARY": str(server.binary),
+        }
         self._lock = threading.Lock()
         self._stderr = tempfile.TemporaryFile(mode="w+")
         self._process = subprocess.Popen(
-            [*map(str, command), mode],
+            [*map(str, command), mode, transport],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -111,13 +122,19 @@ class Sdk:
         self._stderr.close()
 
 
-def sdks(server: Server, key: str) -> list[Sdk]:
-    """Every MCP client library in every mode."""
+def commands() -> tuple[list, list, list, list]:
+    """How the drivers of Python 1 and 2 and TypeScript 1 and 2 are started."""
     environment = {name: Path(os.environ[f"CLIENTS_{name.upper()}"]) for name in ["mcp1", "mcp2", "node"]}
     python1 = [environment["mcp1"] / "bin/python", SDK / "python1.py"]
     python2 = [environment["mcp2"] / "bin/python", SDK / "python2.py"]
     typescript1 = ["node", environment["node"] / "typescript1.mjs"]
     typescript2 = ["node", environment["node"] / "typescript2.mjs"]
+    return python1, python2, typescript1, typescript2
+
+
+def sdks(server: Server, key: str) -> list[Sdk]:
+    """Every MCP client library in every mode."""
+    python1, python2, typescript1, typescript2 = commands()
     modes = [
         ("Python mcp 2, auto", python2, "auto", "2026-07-28"),
         ("Python mcp 2, legacy", python2, "legacy", "2025-11-25"),
@@ -127,3 +144,17 @@ def sdks(server: Server, key: str) -> list[Sdk]:
         ("TypeScript sdk 1", typescript1, "legacy", "2025-11-25"),
     ]
     return [Sdk(name, command, mode, protocol, server, key) for name, command, mode, protocol in modes]
+
+
+def over(transport: str, server: Server, key: str) -> list[Sdk]:
+    """The libraries that speak that transport, in the modes that make a difference there."""
+    python1, python2, typescript1, _ = commands()
+    # The old transport is of an old revision, whatever a library would rather speak.
+    newest = "2025-11-25" if transport == "sse" else "2026-07-28"
+    modes = [
+        (f"Python mcp 1 over {transport}", python1, "legacy", "2025-11-25"),
+        (f"Python mcp 2 over {transport}, auto", python2, "auto", newest),
+        (f"Python mcp 2 over {transport}, legacy", python2, "legacy", "2025-11-25"),
+        (f"TypeScript sdk 1 over {transport}", typescript1, "legacy", "2025-11-25"),
+    ]
+    return [Sdk(name, command, mode, protocol, server, key, transport) for name, command, mode, protocol in modes]

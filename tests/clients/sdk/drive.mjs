@@ -15,9 +15,13 @@ async function answer(client, question) {
 
 /** Connects `client` over a transport made by `Transport` and answers until stdin ends. */
 export async function drive(client, Transport, protocolOf) {
+  const headers = { Authorization: `Bearer ${process.env.PIOOY_KEY}` };
+  return driveOver(client, new Transport(new URL(process.env.PIOOY_MCP_URL), { requestInit: { headers } }), protocolOf);
+}
+
+/** Connects `client` over `transport` and answers until stdin ends. */
+export async function driveOver(client, transport, protocolOf) {
   try {
-    const headers = { Authorization: `Bearer ${process.env.PIOOY_KEY}` };
-    const transport = new Transport(new URL(process.env.PIOOY_MCP_URL), { requestInit: { headers } });
     await client.connect(transport);
     say({ protocol: protocolOf(client, transport), server: client.getServerVersion().name });
     for await (const line of createInterface({ input: process.stdin })) {

@@ -1,5 +1,7 @@
 """Drives the Python package `mcp` 1.x, which knows the revisions that begin with `initialize` and no other.
 
+The arguments are its mode, of which it has one, and the transport: http, sse or stdio.
+
 Reads questions from stdin and writes answers to stdout, a line of JSON each; the first line written says what was agreed.
 """
 
@@ -7,8 +9,10 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import asynccontextmanager
 
-from mcp import ClientSession
+from mcp import ClientSession, StdioServerParameters, stdio_client
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
 
 
@@ -23,9 +27,25 @@ async def answer(session: ClientSession, question: dict) -> dict:
     return {"isError": result.isError, "structured": result.structuredContent, "text": result.content[0].text}
 
 
+@asynccontextmanager
+async def connected(transport: str):
+    """The streams of a connection."""
+    url, key = os.environ["PIOOY_MCP_URL"], os.environ["PIOOY_KEY"]
+    headers = {"Authorization": f"Bearer {key}"}
+    if transport == "sse":
+        connection = sse_client(url, headers=headers)
+    elif transport == "stdio":
+        environment = {"PIOOY_URL": url, "PIOOY_API_KEY": key}
+        program = StdioServerParameters(command=os.environ["PIOOY_BINARY"], args=["mcp"], env=environment)
+        connection = stdio_client(program)
+    else:
+        connection = streamablehttp_client(url, headers=headers)
+    async with connection as (reads, writes, *_):
+        yield reads, writes
+
+
 async def main() -> None:
-    headers = {"Authorization": f"Bearer {os.environ['PIOOY_KEY']}"}
-    async with streamablehttp_client(os.environ["PIOOY_MCP_URL"], headers=headers) as (reads, writes, _):
+    async with connected(sys.argv[2]) as (reads, writes):
         async with ClientSession(reads, writes) as session:
             agreed = await session.initialize()
             say({"protocol": agreed.protocolVersion, "server": agreed.serverInfo.name})

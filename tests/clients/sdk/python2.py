@@ -1,4 +1,5 @@
-"""Drives the Python package `mcp` 2.x. The one argument is its mode: auto (its default) or legacy.
+"""Drives the Python package `mcp` 2.x. The arguments are its mode, auto (its default) or legacy, and the transport: http, sse or
+stdio.
 
 Reads questions from stdin and writes answers to stdout, a line of JSON each; the first line written says what was agreed.
 """
@@ -9,7 +10,8 @@ import os
 import sys
 
 import httpx2
-from mcp import Client
+from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 
@@ -24,11 +26,20 @@ async def answer(client: Client, question: dict) -> dict:
     return {"isError": bool(result.is_error), "structured": result.structured_content, "text": result.content[0].text}
 
 
+def connection(transport: str, http: httpx2.AsyncClient):
+    url, key = os.environ["PIOOY_MCP_URL"], os.environ["PIOOY_KEY"]
+    if transport == "sse":
+        return sse_client(url, headers={"Authorization": f"Bearer {key}"})
+    if transport == "stdio":
+        environment = {"PIOOY_URL": url, "PIOOY_API_KEY": key}
+        return stdio_client(StdioServerParameters(command=os.environ["PIOOY_BINARY"], args=["mcp"], env=environment))
+    return streamable_http_client(url, http_client=http)
+
+
 async def main() -> None:
     headers = {"Authorization": f"Bearer {os.environ['PIOOY_KEY']}"}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
-        transport = streamable_http_client(os.environ["PIOOY_MCP_URL"], http_client=http)
-        async with Client(transport, mode=sys.argv[1]) as client:
+        async with Client(connection(sys.argv[2], http), mode=sys.argv[1]) as client:
             say({"protocol": client.protocol_version, "server": client.server_info.name})
             while line := await asyncio.to_thread(sys.stdin.readline):
                 say(await answer(client, json.loads(line)))

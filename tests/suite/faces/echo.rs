@@ -84,6 +84,7 @@ impl Echo {
                 trusted_proxy: false,
                 allowed_hosts: vec!["127.0.0.1".to_owned()],
                 allowed_origins: Vec::new(),
+                mcp_sse: true,
             },
         };
         let faces = Faces::new(registry, parts).expect("its scope exists");
