@@ -191,7 +191,9 @@ impl McpPage {
                 "piooy mcp --server {url} --key-file ~/.config/piooy/key"
             )),
             check: shell(format!(
-                "curl {endpoint} \\\n  -H \"Authorization: {bearer}\" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}}'"
+                "curl {endpoint} \\\n  -H \"Authorization: {bearer}\" \\\n  \
+                 -H \"Content-Type: application/json\" \\\n  \
+                 -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}}'"
             )),
             sse_endpoint: options.mcp_sse.then(|| format!("{url}{}", sse::PATH)),
             endpoint,

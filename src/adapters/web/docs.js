@@ -41,6 +41,14 @@ for (const button of document.querySelectorAll("button.copy")) {
 const links = new Map([...document.querySelectorAll("nav.sections a")].map((link) => [link.hash.slice(1), link]));
 const sections = [...links.keys()].map((id) => document.getElementById(id));
 
+/** Brings a link to the middle of the list, where the list is a line that scrolls. */
+function centre(link) {
+  const list = link.parentElement;
+  if (list.scrollWidth > list.clientWidth) {
+    list.scrollTo({ left: link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2 });
+  }
+}
+
 /** Marks the last section that begins above the upper third of the window. */
 function follow() {
   const line = innerHeight / 3;
@@ -48,7 +56,10 @@ function follow() {
   const current = passed.at(-1) ?? sections[0];
   for (const [id, link] of links) {
     if (id === current.id) {
-      link.setAttribute("aria-current", "true");
+      if (!link.hasAttribute("aria-current")) {
+        link.setAttribute("aria-current", "true");
+        centre(link);
+      }
     } else {
       link.removeAttribute("aria-current");
     }

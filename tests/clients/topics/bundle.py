@@ -33,7 +33,7 @@ def run(report: Report, server: Server) -> None:
         ensure(server.test_key not in json.dumps(manifest), "it has a key")
     with report.check("the program in it can be run and answers"):
         program = place / manifest["server"]["entry_point"]
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        ensure(program.stat().st_mode & stat.S_IXUSR, "it may not be run")
         start = manifest["server"]["mcp_config"]
         values = {"${user_config.url}": server.url, "${user_config.api_key}": server.test_key}
         environment = {name: values[value] for name, value in start["env"].items()}
