@@ -147,7 +147,7 @@ fn callers_are_told_to_keep_a_key_when_they_repeat_a_call() {
         if let Some(text) = value.pointer("/properties/idempotency_key/description") {
             let text = text.as_str().unwrap();
             assert!(
-                text.contains("One key per thing the person asked for."),
+                text.contains("One key for each thing the person asked for"),
                 "{text}"
             );
             assert!(text.contains("same key"), "{text}");

@@ -212,9 +212,11 @@ impl Listening {
 
     /// The response that ends the stream in good order.
     fn end(&self) -> Bytes {
+        let subscription = subscription(&self.id);
+        let mark = subscription.strip_suffix('}').unwrap_or_default();
         let result = format!(
-            r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{},"io.modelcontextprotocol/serverInfo":{}}}}}"#,
-            self.id, *SERVER_INFO
+            r#"{{"resultType":"complete",{mark},"io.modelcontextprotocol/serverInfo":{}}}}}"#,
+            *SERVER_INFO
         );
         response(&self.id, result.as_bytes())
     }

@@ -158,11 +158,6 @@ impl RpcError {
         Self::new(-32602, StatusCode::OK, message)
     }
 
-    /// A fault of ours.
-    pub fn internal() -> Self {
-        Self::new(-32603, StatusCode::OK, ApiError::internal().message)
-    }
-
     /// A modern request without the `_meta` that each must have.
     pub fn invalid_meta(message: impl Into<String>) -> Self {
         Self::new(-32602, StatusCode::BAD_REQUEST, message)
