@@ -4,6 +4,7 @@ fixtures, and on the server as it is those that need no fixtures. Nothing is exp
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kit.report import Report, ensure, expect
 from kit.server import Server
 
 SECONDS_MAX = 300
+AT_A_TIME = 3
 REVISIONS = ["2025-06-18", "2025-11-25", "2026-07-28"]
 EXTENSIONS = "extension"
 
@@ -80,29 +82,31 @@ class Suite:
         )
 
 
-def play(report: Report, suite: Suite, proxy: KeyProxy, scenario: str, revision: str, kind: str) -> None:
-    with report.check(f"{revision} {kind}: {scenario}"):
-        code, output = suite.play(f"http://localhost:{proxy.port}{MCP_PATH}", scenario, revision)
-        passed = re.search(r"Passed: (\d+)/(\d+)", output)
-        ensure(passed, f"the suite ended with {code} and counted nothing:\n{output[-2000:]}")
-        expect((code, passed[1]), (0, passed[2]), f"exit code and passed checks in\n{output[-4000:]}\n")
+def play(report: Report, suite: Suite, proxy: KeyProxy, scenarios: list[tuple[str, str]], kind: str) -> None:
+    """Plays scenarios, each of a revision, some at a time: most of the time goes into starting Node."""
+    url = f"http://localhost:{proxy.port}{MCP_PATH}"
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        playing = [pool.submit(suite.play, url, scenario, revision) for revision, scenario in scenarios]
+        for (revision, scenario), played in zip(scenarios, playing):
+            with report.check(f"{revision} {kind}: {scenario}"):
+                code, output = played.result()
+                passed = re.search(r"Passed: (\d+)/(\d+)", output)
+                ensure(passed, f"the suite ended with {code} and counted nothing:\n{output[-2000:]}")
+                expect((code, passed[1]), (0, passed[2]), f"exit code and passed checks in\n{output[-4000:]}\n")
 
 
 def plain(report: Report, binary: Path, suite: Suite) -> None:
+    scenarios = [(revision, scenario) for revision in PLAIN for scenario in PLAIN[revision]]
     with running(binary) as (server, proxy):
-        for revision, scenarios in PLAIN.items():
-            for scenario in scenarios:
-                play(report, suite, proxy, scenario, revision, "as it is")
+        play(report, suite, proxy, scenarios, "as it is")
 
 
 def with_fixtures(report: Report, binary: Path, suite: Suite) -> None:
+    scenarios = [(revision, scenario) for revision in REVISIONS for scenario in suite.of(revision)]
+    extensions = [scenario for scenario in suite.of(EXTENSIONS) if not scenario.startswith(NOT_OFFERED)]
     with running(binary) as (server, proxy):
-        for revision in REVISIONS:
-            for scenario in suite.of(revision):
-                play(report, suite, proxy, scenario, revision, "with fixtures")
-        for scenario in suite.of(EXTENSIONS):
-            if not scenario.startswith(NOT_OFFERED):
-                play(report, suite, proxy, scenario, REVISIONS[-1], "extension")
+        play(report, suite, proxy, scenarios, "with fixtures")
+        play(report, suite, proxy, [(REVISIONS[-1], scenario) for scenario in extensions], "extension")
         with report.check("the server with fixtures logged no error and no panic"):
             expect(server.complaints(), [], "complaints in its log")
 
