@@ -19,6 +19,15 @@ STOP_SECONDS_MAX = 30
 ENVIRONMENT = ["PATH", "HOME", "LANG", "TMPDIR", "TZ"]
 
 
+def parent(process: int) -> int | None:
+    """The process that began this one; None when it has ended."""
+    try:
+        # "pid (command) state parent …", and a command may hold anything.
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 class Server:
     """One server and the command line beside it."""
 
@@ -132,7 +141,9 @@ class Server:
 
     def postmasters(self) -> list[int]:
         """The PostgreSQL servers of the data directory: exactly one while all is well."""
-        return [int(line.split()[0]) for line in self.processes() if " -D " in f"{line} "]
+        found = [int(line.split()[0]) for line in self.processes() if " -D " in f"{line} "]
+        # A process that a server has just begun still goes by the server's own command.
+        return [process for process in found if parent(process) not in found]
 
     def complaints(self) -> list[str]:
         """Lines of the log that no healthy server writes."""
