@@ -9,7 +9,8 @@ from pathlib import Path
 
 from kit.report import Report, expect
 from kit.server import Server
-from topics import bridge, bundle, conformance, crash, errors, examples, mcp, money, replicas, schemas, sse, streams, viewer
+from topics import bridge, bundle, clients, conformance, crash, errors, examples
+from topics import mcp, money, replicas, schemas, sse, streams, viewer
 
 TOPICS = {
     "examples": examples.run,
@@ -17,6 +18,7 @@ TOPICS = {
     "money": money.run,
     "schemas": schemas.run,
     "mcp": mcp.run,
+    "clients": clients.run,
     "conformance": conformance.run,
     "streams": streams.run,
     "viewer": viewer.run,

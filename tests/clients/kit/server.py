@@ -100,6 +100,11 @@ class Server:
             self.tell("credits", "grant", name, str(credits))
         return self.tell("keys", "create", "--account", name, "--scopes", "generate,read,keys")
 
+    def revoke(self, account: str, name: str) -> None:
+        """Revokes the key of that name, beside the running server."""
+        line = next(line for line in self.tell("keys", "list", "--account", account).splitlines() if name in line)
+        self.tell("keys", "revoke", "--account", account, line.split()[0])
+
     def stop(self) -> int:
         """Asks the server to stop, as Ctrl-C does, and returns its exit code."""
         self._process.send_signal(signal.SIGINT)

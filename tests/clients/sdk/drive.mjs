@@ -9,8 +9,16 @@ async function answer(client, question) {
   if (question.list) {
     return { tools: (await client.listTools()).tools.map((tool) => tool.name) };
   }
-  const result = await client.callTool({ name: question.tool, arguments: question.arguments });
-  return { isError: result.isError === true, structured: result.structuredContent, text: result.content[0].text };
+  try {
+    const result = await client.callTool({ name: question.tool, arguments: question.arguments });
+    return { isError: result.isError === true, structured: result.structuredContent, blocks: result.content };
+  } catch (error) {
+    // Both libraries' errors have the code of JSON-RPC; whatever has none is not the server's word.
+    if (typeof error.code !== "number") {
+      throw error;
+    }
+    return { refused: { code: error.code, message: error.message } };
+  }
 }
 
 /** Connects `client` over a transport made by `Transport` and answers until stdin ends. */

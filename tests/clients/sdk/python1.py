@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
+from mcp.shared.exceptions import McpError
 
 
 def say(answer: dict) -> None:
@@ -23,8 +24,12 @@ def say(answer: dict) -> None:
 async def answer(session: ClientSession, question: dict) -> dict:
     if "list" in question:
         return {"tools": [tool.name for tool in (await session.list_tools()).tools]}
-    result = await session.call_tool(question["tool"], question["arguments"])
-    return {"isError": result.isError, "structured": result.structuredContent, "text": result.content[0].text}
+    try:
+        result = await session.call_tool(question["tool"], question["arguments"])
+    except McpError as refusal:
+        return {"refused": {"code": refusal.error.code, "message": refusal.error.message}}
+    blocks = [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]
+    return {"isError": result.isError, "structured": result.structuredContent, "blocks": blocks}
 
 
 @asynccontextmanager

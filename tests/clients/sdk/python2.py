@@ -13,6 +13,7 @@ import httpx2
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
 
 
 def say(answer: dict) -> None:
@@ -22,8 +23,12 @@ def say(answer: dict) -> None:
 async def answer(client: Client, question: dict) -> dict:
     if "list" in question:
         return {"tools": [tool.name for tool in (await client.list_tools()).tools]}
-    result = await client.call_tool(question["tool"], question["arguments"])
-    return {"isError": bool(result.is_error), "structured": result.structured_content, "text": result.content[0].text}
+    try:
+        result = await client.call_tool(question["tool"], question["arguments"])
+    except MCPError as refusal:
+        return {"refused": {"code": refusal.code, "message": refusal.message}}
+    blocks = [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]
+    return {"isError": bool(result.is_error), "structured": result.structured_content, "blocks": blocks}
 
 
 def connection(transport: str, http: httpx2.AsyncClient):

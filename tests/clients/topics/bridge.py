@@ -6,15 +6,14 @@ import time
 from kit.report import Report, ensure, expect
 from kit.server import Server
 from kit.ways import over
-from topics.sse import conversation
+from topics.clients import every
 
 DOWN_SECONDS = 1
 SETTINGS = {"PIOOY_MCP_SSE": "no"}
 
 
 def run(report: Report, server: Server) -> None:
-    for sdk in over("stdio", server, server.test_key):
-        conversation(report, sdk)
+    every(report, server, over("stdio"))
     replaced = Server(server.binary, SETTINGS)
     try:
         replaced.start()
@@ -28,7 +27,7 @@ def run(report: Report, server: Server) -> None:
 
 
 def restart(report: Report, server: Server) -> None:
-    sdks = over("stdio", server, server.test_key)
+    sdks = [client.start(server, server.test_key) for client in over("stdio")]
     try:
         for sdk in sdks:
             sdk.call("generate_image", {"model": "nano-banana-2", "prompt": "before"})

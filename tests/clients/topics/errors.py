@@ -363,8 +363,7 @@ def revoked_key(server: Server) -> str:
     """A key that was good, was used, and was revoked on the command line beside the running server."""
     key = server.tell("keys", "create", "--account", "faulty", "--name", "to be revoked")
     expect(Http(server.port, key).get("/api/v1/credits").status, 200, "before it is revoked")
-    line = next(line for line in server.tell("keys", "list", "--account", "faulty").splitlines() if "to be revoked" in line)
-    server.tell("keys", "revoke", "--account", "faulty", line.split()[0])
+    server.revoke("faulty", "to be revoked")
     return key
 
 

@@ -48,7 +48,7 @@ def run(report: Report, server: Server) -> None:
     with tempfile.TemporaryDirectory() as directory:
         try:
             ways += [Rest(server, key), GrpcWay(server, key)]
-            ways += sdks(server, key)
+            ways += [client.start(server, key) for client in sdks()]
             for way in ways:
                 if isinstance(way, Sdk):
                     with report.check(f"{way.name}: agrees on {way.protocol} and lists the tools"):
