@@ -35,6 +35,8 @@ mod batcher;
 mod board;
 mod changes;
 mod errors;
+mod health;
+mod hooks;
 mod key;
 mod news;
 mod prepare;
@@ -51,6 +53,7 @@ mod watch;
 mod worker;
 
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use hooks::HOOKS_PATH;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
 pub use settings::Settings;
@@ -60,6 +63,7 @@ pub use verify::verify;
 
 use board::Board;
 use changes::{Changes, Ending};
+use health::Health;
 use news::News;
 use quote::Quotes;
 use records::Records;
@@ -101,6 +105,8 @@ struct Core {
     ledger: Ledger,
     catalog: Arc<Catalog>,
     providers: Providers,
+    /// Which of them are worth asking.
+    health: Health,
     assets: Assets,
     quotes: Quotes,
     settings: Settings,
@@ -154,6 +160,7 @@ impl Generation {
             records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
+            health: Health::new(&parts.providers, &settings),
             providers: parts.providers,
             assets: parts.assets,
             quotes: Quotes::new(&parts.quote_secret),
@@ -301,7 +308,7 @@ impl Generation {
     /// The upstreams on which `caller` could have a model run now, best first. With a live key the
     /// sandbox is the last one, since it must be asked for by name.
     #[must_use]
-    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<&'static str> {
+    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<String> {
         let allowed = self.core.settings.sandbox_for_live;
         routes::reachable(&self.core.providers, allowed, model, caller.is_test())
     }

@@ -173,8 +173,8 @@ impl From<SubmitError> for ApiError {
                 field("provider", &error)
             }
             SubmitError::ModelUnavailable { ref settings, .. } => {
-                let settings = settings.iter().map(|name| (*name).to_owned()).collect();
-                said(Reason::ModelUnavailable, &error).with("settings", Detail::List(settings))
+                let settings = Detail::List(settings.clone());
+                said(Reason::ModelUnavailable, &error).with("settings", settings)
             }
             SubmitError::Quote(QuoteError::Expired) => said(Reason::QuoteExpired, &error),
             SubmitError::Quote(_) => said(Reason::QuoteInvalid, &error),

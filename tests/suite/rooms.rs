@@ -33,7 +33,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "store",
         ],
     ),
-    ("catalog", &[]),
+    ("catalog", &["providers"]),
     ("ledger", &["store"]),
     ("accounts", &["store"]),
     ("providers", &[]),

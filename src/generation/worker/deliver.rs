@@ -1,6 +1,7 @@
 //! From an upstream's files to stored outputs. Upstream links die within minutes, so a
 //! task counts as done only when its files are in our own store.
 
+use futures_util::TryStreamExt;
 use uuid::Uuid;
 
 use super::super::Core;
@@ -10,21 +11,41 @@ use super::patience::insist_on_asset;
 use crate::assets::StoredAsset;
 use crate::providers::{Failure, FailureReason, Rendered};
 
+/// Why a task has no outputs.
+pub(super) enum Undelivered {
+    /// Files could not be had this time.
+    NotFetched,
+    /// What came is of no use.
+    Unusable(Failure),
+}
+
 /// Stores what the upstream delivered for a task of an account. What is not a picture or a video was
-/// not delivered; beyond what was asked, nothing is handed out.
+/// not delivered; beyond what was asked, nothing is handed out. Files that cannot be fetched are
+/// missed only when this is the last time that they are asked for.
 ///
 /// # Errors
-/// When nothing is left.
+/// When nothing is left, or not everything could be fetched.
 pub(super) async fn deliver(
     core: &Core,
     (account_id, id): (Uuid, Uuid),
     work: &Work,
     files: Vec<Rendered>,
-) -> Result<Vec<Output>, Failure> {
+    last: bool,
+) -> Result<Vec<Output>, Undelivered> {
     let mut outputs = Vec::new();
     for (index, file) in (0..work.count).zip(files) {
+        let bytes = match fetch(&file).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(task = %id, index, error, "a result was not fetched");
+                if last {
+                    continue;
+                }
+                return Err(Undelivered::NotFetched);
+            }
+        };
         let put = || {
-            let (bytes, poster) = (file.bytes.clone(), file.poster.clone());
+            let (bytes, poster) = (bytes.clone(), file.poster.clone());
             core.assets.put_output(account_id, id, index, bytes, poster)
         };
         match insist_on_asset(core, id, put).await {
@@ -34,9 +55,24 @@ pub(super) async fn deliver(
     }
     if outputs.is_empty() {
         let message = "the upstream delivered nothing usable";
-        return Err(Failure::new(FailureReason::ProviderError, message));
+        let failure = Failure::new(FailureReason::ProviderError, message);
+        return Err(Undelivered::Unusable(failure));
     }
     Ok(outputs)
+}
+
+async fn fetch(file: &Rendered) -> Result<bytes::Bytes, String> {
+    let stream = file
+        .content
+        .open()
+        .await
+        .map_err(|error| error.to_string())?;
+    let whole = stream.try_fold(bytes::BytesMut::new(), async |mut whole, chunk| {
+        whole.extend_from_slice(&chunk);
+        Ok(whole)
+    });
+    let whole = whole.await.map_err(|error| error.to_string())?;
+    Ok(whole.freeze())
 }
 
 /// A stored file; what its bytes do not tell is as it was asked for.
