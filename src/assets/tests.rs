@@ -1,7 +1,12 @@
 //! The room as its callers see it, on a directory of its own.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    io::Cursor,
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
+use futures_util::stream;
 use image::ImageFormat;
 use tempfile::TempDir;
 
@@ -30,6 +35,29 @@ fn png(width: u32, height: u32) -> Bytes {
     picture::tests::sample(width, height, RED, ImageFormat::Png).into()
 }
 
+/// A file that comes in small chunks.
+fn chunks(bytes: &Bytes) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let chunks: Vec<_> = bytes.chunks(1000).map(Bytes::copy_from_slice).collect();
+    stream::iter(chunks.into_iter().map(Ok))
+}
+
+const NOTHING: [PathBuf; 0] = [];
+
+/// Every file in a directory and below, in order.
+fn files(directory: &DirectoryPath) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
 /// Follows a link the way a face does.
 async fn follow(assets: &Assets, link: &Link) -> Result<OpenedAsset, AssetError> {
     let rest = link
@@ -53,7 +81,7 @@ async fn a_picture_is_kept_measured_and_given_out() {
     let (_directory, assets) = assets();
     let bytes = png(1024, 256);
     let stored = assets
-        .put_output(ACCOUNT, TASK, 0, bytes.clone(), None)
+        .put_output(ACCOUNT, TASK, 0, chunks(&bytes), None)
         .await
         .expect("kept");
     assert_eq!(stored.path, format!("{ACCOUNT}/{TASK}/0.png"));
@@ -80,11 +108,13 @@ async fn a_picture_is_kept_measured_and_given_out() {
     assert_eq!(thumbnail.mime_type, "image/jpeg");
     let jpeg = read(&thumbnail, None).await;
     assert_eq!(
-        picture::size(&jpeg, ImageFormat::Jpeg).expect("a JPEG"),
+        picture::size(Cursor::new(jpeg), ImageFormat::Jpeg).expect("a JPEG"),
         (512, 128)
     );
 
-    let again = assets.put_output(ACCOUNT, TASK, 0, bytes, None).await;
+    let again = assets
+        .put_output(ACCOUNT, TASK, 0, chunks(&bytes), None)
+        .await;
     assert_eq!(again.expect("kept again"), stored);
 }
 
@@ -93,7 +123,7 @@ async fn a_video_is_measured_and_shown_by_its_poster() {
     let (_directory, assets) = assets();
     let video = Bytes::from(mp4::tests::sample());
     let stored = assets
-        .put_output(ACCOUNT, TASK, 1, video.clone(), Some(png(640, 360)))
+        .put_output(ACCOUNT, TASK, 1, chunks(&video), Some(png(640, 360)))
         .await
         .expect("kept");
     assert_eq!(stored.path, format!("{ACCOUNT}/{TASK}/1.mp4"));
@@ -103,7 +133,7 @@ async fn a_video_is_measured_and_shown_by_its_poster() {
 
     for poster in [None, Some(Bytes::from_static(b"not a picture"))] {
         let stored = assets
-            .put_output(ACCOUNT, TASK, 2, video.clone(), poster)
+            .put_output(ACCOUNT, TASK, 2, chunks(&video), poster)
             .await
             .expect("kept");
         assert_eq!(stored.thumbnail_path, None);
@@ -113,7 +143,7 @@ async fn a_video_is_measured_and_shown_by_its_poster() {
 #[tokio::test]
 async fn bytes_that_are_no_result_are_refused() {
     let (directory, assets) = assets();
-    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, bytes, None);
+    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, chunks(&bytes), None);
     assert!(matches!(
         put(Bytes::from_static(b"<html>")).await,
         Err(AssetError::UnsupportedType { .. })
@@ -126,8 +156,7 @@ async fn bytes_that_are_no_result_are_refused() {
         put(Bytes::from_static(b"\0\0\0\x0cftypisom")).await,
         Err(AssetError::Damaged(FileType::Mp4))
     ));
-    let kept = std::fs::read_dir(directory.path().join("assets")).expect("a directory");
-    assert_eq!(kept.count(), 0, "nothing was written");
+    assert_eq!(files(directory.path()), NOTHING);
 }
 
 #[tokio::test]
@@ -178,7 +207,7 @@ async fn bounds_are_kept() {
     ));
     // As a result it may be kept, and is streamed rather than read whole.
     let stored = assets
-        .put_output(ACCOUNT, TASK, 0, long, None)
+        .put_output(ACCOUNT, TASK, 0, chunks(&long), None)
         .await
         .expect("kept");
     assert!(matches!(
@@ -210,7 +239,7 @@ async fn no_path_leads_elsewhere() {
 #[tokio::test]
 async fn a_file_written_anew_does_not_mix_with_the_old() {
     let (_directory, assets) = assets();
-    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, bytes, None);
+    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, chunks(&bytes), None);
     let stored = put(png(8, 8)).await.expect("kept");
     let opened = follow(&assets, &assets.link(&stored.path, now()))
         .await

@@ -1,6 +1,7 @@
 //! From an upstream's files to stored outputs. Upstream links die within minutes, so a
 //! task counts as done only when its files are in our own store.
 
+use futures_util::stream;
 use uuid::Uuid;
 
 use super::super::Core;
@@ -24,8 +25,9 @@ pub(super) async fn deliver(
     let mut outputs = Vec::new();
     for (index, file) in (0..work.count).zip(files) {
         let put = || {
-            let (bytes, poster) = (file.bytes.clone(), file.poster.clone());
-            core.assets.put_output(account_id, id, index, bytes, poster)
+            let bytes = stream::iter([Ok(file.bytes.clone())]);
+            core.assets
+                .put_output(account_id, id, index, bytes, file.poster.clone())
         };
         match insist_on_asset(core, id, put).await {
             Ok(stored) => outputs.push(output(stored, work)),
