@@ -24,6 +24,7 @@ mod link;
 mod mp4;
 mod path;
 mod picture;
+mod poster;
 mod preview;
 
 use std::{
@@ -149,8 +150,9 @@ impl Assets {
     }
 
     /// Receives one result of a task and keeps it with its thumbnail. A video's thumbnail is made
-    /// from `poster`, a still picture in any stored format. Repeating the call is harmless. When it
-    /// fails or is dropped, nothing of the file stays.
+    /// from `poster`, a still picture in any stored format, or from its first keyframe, which is
+    /// possible for H.264 in MP4. Repeating the call is harmless. When it fails or is dropped,
+    /// nothing of the file stays.
     ///
     /// # Errors
     /// [`AssetError::BrokenOff`] when `file` ends in an error;

@@ -6,9 +6,10 @@ use std::{
     io::{BufRead, BufReader, Cursor, Seek},
 };
 
+use image::{ImageError, metadata::Orientation};
 use sha2::{Digest, Sha256};
 
-use super::{error::AssetError, file_type::FileType, mp4::Film, picture};
+use super::{error::AssetError, file_type::FileType, mp4::Film, picture, poster};
 
 /// What a file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,22 +46,31 @@ pub fn measure(file: &File, file_type: FileType) -> Result<Measures, AssetError>
     }
 }
 
-/// A JPEG of the picture or, for a video, of the still picture that stands for it.
+/// A JPEG of the picture or, for a video, of its poster. A video without a poster, or with one that
+/// cannot be used, is shown by its first keyframe.
 ///
 /// It is a courtesy: what is sound but cannot be decoded here goes without one.
 pub fn thumbnail(file: &File, file_type: FileType, poster: Option<&[u8]>) -> Option<Vec<u8>> {
-    match picture::format(file_type) {
-        Some(_) => still(from_start(file).ok()?, file_type),
-        None => {
-            let poster = poster?;
-            still(Cursor::new(poster), FileType::sniff(poster)?)
-        }
+    if file_type.is_picture() {
+        return still(from_start(file).ok()?, file_type);
     }
+    let given = poster.and_then(|poster| still(Cursor::new(poster), FileType::sniff(poster)?));
+    given.or_else(|| match file_type {
+        FileType::Mp4 => {
+            let keyframe = poster::of(&mut from_start(file).ok()?)?;
+            logged(picture::shrunk(keyframe.into(), Orientation::NoTransforms))
+        }
+        _ => None,
+    })
 }
 
 fn still(file: impl BufRead + Seek, file_type: FileType) -> Option<Vec<u8>> {
-    picture::thumbnail(file, picture::format(file_type)?)
-        .inspect_err(|error| tracing::warn!(%error, "a result goes without a thumbnail"))
+    logged(picture::thumbnail(file, picture::format(file_type)?))
+}
+
+fn logged(thumbnail: Result<Vec<u8>, ImageError>) -> Option<Vec<u8>> {
+    thumbnail
+        .inspect_err(|error| tracing::warn!(%error, "a picture that cannot be made small"))
         .ok()
 }
 

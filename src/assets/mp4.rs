@@ -3,13 +3,17 @@
 //! Of the file, the headers of the outermost boxes are read until the film header (`moov`) is found,
 //! wherever it stands, and then that box alone, of at most [`FILM_BYTES_MAX`]. Within it only
 //! `mvhd` and `trak/tkhd` are looked at (ISO/IEC 14496-12 §8.2.2 and §8.3.2), each by its fixed
-//! layout. The walk is flat, never recursive, and every container gives up after [`BOXES_MAX`]
-//! boxes.
+//! layout, and for a poster what `keyframe` tells. The walk is flat, never recursive, and every
+//! container gives up after [`BOXES_MAX`] boxes.
+
+mod keyframe;
 
 use std::{
     io::{self, Read, Seek, SeekFrom},
     ops::Range,
 };
+
+pub use self::keyframe::Keyframe;
 
 /// How many boxes of one container are looked at.
 const BOXES_MAX: usize = 1024;
@@ -54,11 +58,16 @@ impl Film {
     /// Pixels across and down of the first track that has a picture.
     #[must_use]
     pub fn size(&self) -> Option<(u32, u32)> {
+        self.picture_track().map(|(_, size)| size)
+    }
+
+    /// The content and the size of the first track that has a picture.
+    fn picture_track(&self) -> Option<(&[u8], (u32, u32))> {
         Boxes(&self.0)
             .take(BOXES_MAX)
             .filter(|(kind, _)| kind == b"trak")
-            .filter_map(|(_, track)| track_size(child(track, *b"tkhd")?))
-            .find(|&(width, height)| width > 0 && height > 0)
+            .filter_map(|(_, track)| Some((track, track_size(child(track, *b"tkhd")?)?)))
+            .find(|&(_, (width, height))| width > 0 && height > 0)
     }
 
     /// Length in seconds; absent when the film leaves it open, as a fragmented one does.
@@ -69,7 +78,7 @@ impl Film {
 }
 
 /// A part of a file of at most `bytes_max`; none if it is longer or not there.
-fn part(
+pub fn part(
     file: &mut (impl Read + Seek),
     place: Range<u64>,
     bytes_max: u64,

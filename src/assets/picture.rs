@@ -71,7 +71,14 @@ pub fn thumbnail(file: impl BufRead + Seek, format: ImageFormat) -> Result<Vec<u
         )));
     }
     let orientation = decoder.orientation()?;
-    let picture = DynamicImage::from_decoder(decoder)?;
+    shrunk(DynamicImage::from_decoder(decoder)?, orientation)
+}
+
+/// [`thumbnail`] of a picture that is decoded, turned as asked.
+///
+/// # Errors
+/// When JPEG cannot hold the picture: one of its sides is 0.
+pub fn shrunk(picture: DynamicImage, orientation: Orientation) -> Result<Vec<u8>, ImageError> {
     let longest_side = picture.width().max(picture.height());
     let mut small = if longest_side > THUMBNAIL_SIDE_MAX {
         picture.thumbnail(THUMBNAIL_SIDE_MAX, THUMBNAIL_SIDE_MAX)

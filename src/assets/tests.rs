@@ -8,6 +8,7 @@ use std::{
 
 use futures_util::stream;
 use image::ImageFormat;
+use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use super::*;
@@ -141,6 +142,26 @@ async fn a_video_is_measured_and_shown_by_its_poster() {
 }
 
 #[tokio::test]
+async fn a_video_without_a_poster_is_shown_by_its_first_keyframe() {
+    let (_directory, assets) = assets();
+    let video = Bytes::from_static(poster::tests::CLIP);
+    for poster in [None, Some(Bytes::from_static(b"not a picture"))] {
+        let stored = assets
+            .put_output(ACCOUNT, TASK, 0, chunks(&video), poster)
+            .await
+            .expect("kept");
+        assert_eq!((stored.width, stored.height), (Some(160), Some(90)));
+        assert_eq!(stored.duration_seconds, Some(1.5));
+        let thumbnail = stored.thumbnail_path.expect("a thumbnail");
+        let jpeg = assets.read_all(&thumbnail).await.expect("kept");
+        assert_eq!(
+            picture::size(Cursor::new(jpeg), ImageFormat::Jpeg).expect("a JPEG"),
+            (160, 90)
+        );
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_result_are_refused() {
     let (directory, assets) = assets();
     let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, chunks(&bytes), None);
@@ -216,6 +237,112 @@ async fn bounds_are_kept() {
             bytes_max: INPUT_BYTES_MAX
         })
     ));
+}
+
+#[tokio::test]
+async fn a_result_that_is_broken_off_leaves_nothing_and_can_be_put_again() {
+    let (directory, assets) = assets();
+    let video = Bytes::from_static(poster::tests::CLIP);
+    let failure = io::Error::from(io::ErrorKind::UnexpectedEof);
+    let broken = chunks(&video.slice(..4000)).chain(stream::iter([Err(failure)]));
+    let put = assets.put_output(ACCOUNT, TASK, 0, broken, None).await;
+    assert!(matches!(put, Err(AssetError::BrokenOff(_))));
+    assert_eq!(files(directory.path()), NOTHING);
+
+    let again = assets.put_output(ACCOUNT, TASK, 0, chunks(&video), None);
+    let stored = again.await.expect("kept");
+    assert_eq!(assets.read_all(&stored.path).await.expect("kept"), video);
+    assert_eq!(
+        files(directory.path()).len(),
+        2,
+        "the clip and its thumbnail"
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_is_no_directory_keeps_the_same() {
+    let (_directory, assets) = assets();
+    let store = Arc::new(InMemory::new());
+    let elsewhere = Assets::new(store, [7; 32], "https://piooy.test");
+    let video = Bytes::from_static(poster::tests::CLIP);
+    let put = async |assets: &Assets| {
+        let stored = assets.put_output(ACCOUNT, TASK, 0, chunks(&video), None);
+        let stored = stored.await.expect("kept");
+        let read = assets.read_all(&stored.path).await.expect("kept");
+        (stored, read)
+    };
+    assert_eq!(put(&elsewhere).await, put(&assets).await);
+}
+
+/// Runs in a process of its own, since the others share their memory's high-water mark.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_long_video_leaves_memory_flat() {
+    const ALONE: &str = "PIOOY_TEST_MEMORY_ALONE";
+    const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+    if std::env::var_os(ALONE).is_none() {
+        let suite = std::env::current_exe().expect("this program");
+        let test = "assets::tests::a_long_video_leaves_memory_flat";
+        let alone = std::process::Command::new(suite)
+            .args(["--exact", test, "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .expect("it runs");
+        let told = String::from_utf8_lossy(&alone.stdout);
+        assert!(
+            alone.status.success() && told.contains("1 passed"),
+            "{alone:?}"
+        );
+        return;
+    }
+    let (_directory, assets) = assets();
+    let put = async |media_bytes| {
+        let (length, video) = long_video(media_bytes);
+        let stored = assets.put_output(ACCOUNT, TASK, 0, video, None).await;
+        let stored = stored.expect("kept");
+        assert_eq!(stored.size_bytes, length);
+        assert_eq!(stored.duration_seconds, Some(1.5));
+        assert!(stored.thumbnail_path.is_some());
+    };
+    put(1).await;
+    let before = memory_bytes_max();
+    put(200).await;
+    let growth = memory_bytes_max() - before;
+    assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more");
+}
+
+/// The clip with so many more MiB of media before its film header, made as it is read, and its length.
+#[cfg(target_os = "linux")]
+fn long_video(media_mib: u32) -> (u64, impl Stream<Item = io::Result<Bytes>> + Send) {
+    const MIB: usize = 1024 * 1024;
+    let clip = Bytes::from_static(poster::tests::CLIP);
+    let film = clip
+        .windows(4)
+        .position(|kind| kind == b"moov")
+        .expect("a film header")
+        - 4;
+    let (head, film) = (clip.slice(..film), clip.slice(film..));
+    let box_bytes = media_mib * u32::try_from(MIB).expect("fits") + 8;
+    let header = [box_bytes.to_be_bytes(), *b"mdat"].concat();
+    let length = clip.len() as u64 + u64::from(box_bytes);
+    let media = stream::iter(0..media_mib * 16).map(|number| {
+        let chunk = u8::try_from(number % 251).expect("less than 256");
+        Bytes::from(vec![chunk; MIB / 16])
+    });
+    let video = stream::iter([head, header.into()])
+        .chain(media)
+        .chain(stream::iter([film]));
+    (length, video.map(Ok))
+}
+
+/// The most memory that this process has had (proc_pid_status(5), `VmHWM`).
+#[cfg(target_os = "linux")]
+fn memory_bytes_max() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("a number");
+    kib * 1024
 }
 
 #[tokio::test]
