@@ -20,7 +20,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Read, Seek, Write},
+    io::{self, ErrorKind, Read, Seek, Write},
     path::{Path as DirectoryPath, PathBuf},
     pin::pin,
     sync::Arc,
@@ -228,7 +228,11 @@ fn held_file(folder: &DirectoryPath) -> io::Result<(File, TempPath)> {
             .suffix(".part")
             .tempfile_in(folder)?
             .into_parts();
-        file.lock()?;
+        match file.lock() {
+            // Where nothing can be held, nothing is taken for a left-over either.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            held => held?,
+        }
         // A server that started in the moment before the lock took it for a left-over.
         if name.try_exists()? {
             return Ok((file, name));

@@ -187,6 +187,7 @@ pub(super) mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::assets::poster::tests::CLIP;
 
     /// The size and the length of a film.
     type Measures = ((u32, u32), Option<f64>);
@@ -271,11 +272,16 @@ pub(super) mod tests {
         for length in 0..whole.len() {
             assert_eq!(measure(&whole[..length]), None, "cut at {length}");
         }
-        for position in 0..whole.len() {
-            for value in [0, 1, 7, 0xff] {
-                let mut changed = whole.clone();
-                changed[position] = value;
-                let _ = measure(&changed);
+        for whole in [whole.as_slice(), CLIP] {
+            for position in 0..whole.len() {
+                for value in [0, 1, 7, 0xff] {
+                    let mut changed = whole.to_vec();
+                    changed[position] = value;
+                    let film = Film::read(&mut Cursor::new(&changed));
+                    if let Some(film) = film.expect("memory can be read") {
+                        let _ = (film.size(), film.duration_seconds(), film.keyframe());
+                    }
+                }
             }
         }
         assert_eq!(measure(&boxed(b"moov", &film_header(600, 600))), None);

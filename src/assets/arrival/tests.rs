@@ -1,6 +1,6 @@
 //! How files arrive: whole, bounded, and without a trace when they do not.
 
-use std::io::{ErrorKind, SeekFrom};
+use std::io::SeekFrom;
 
 use futures_util::{StreamExt, stream};
 use object_store::{local::LocalFileSystem, memory::InMemory};
