@@ -19,8 +19,9 @@
 //! pieces, while the source is awaited, no thread is held.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, Permissions, TryLockError},
     io::{self, ErrorKind, Read, Seek, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path as DirectoryPath, PathBuf},
     pin::pin,
     sync::Arc,
@@ -36,6 +37,10 @@ use super::{check_length, content::hexadecimal, error::AssetError, file_type::Fi
 
 /// Where files wait in a store that is a directory. No account is called that.
 const FOLDER: &str = "incoming";
+
+/// Who may read and write a result, before the process's umask: whoever may with any other file of the
+/// store, rather than the one user of a temporary file.
+const MODE: u32 = 0o666;
 
 /// About how much is gathered before it is written.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -142,7 +147,9 @@ impl Arrival {
             Some(name) => {
                 let name = name.file_name().expect("a file in a folder has a name");
                 let waiting = ObjectPath::from_iter([FOLDER, &name.to_string_lossy()]);
-                Ok(store.rename(&waiting, place).await?)
+                let renamed = store.rename(&waiting, place).await;
+                // Even a file that somebody else removed is the store's failure.
+                renamed.map_err(AssetError::Storage)
             }
             None => self.send(store, place).await,
         }
@@ -226,6 +233,7 @@ fn held_file(folder: &DirectoryPath) -> io::Result<(File, TempPath)> {
         let (file, name) = Builder::new()
             .prefix("")
             .suffix(".part")
+            .permissions(Permissions::from_mode(MODE))
             .tempfile_in(folder)?
             .into_parts();
         match file.lock() {

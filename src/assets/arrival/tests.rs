@@ -151,8 +151,24 @@ async fn a_start_removes_what_nobody_holds() {
     let place = ObjectPath::from("a/b/0.gif");
     arrival.settle(&store, &place).await.expect("in place");
     assert_eq!(waiting(&directory), 0);
-    let kept = fs::read(directory.path().join("a/b/0.gif")).expect("kept");
-    assert_eq!(kept, gif(100));
+    let kept = directory.path().join("a/b/0.gif");
+    assert_eq!(fs::read(&kept).expect("kept"), gif(100));
+
+    let other = ObjectPath::from("a/b/1.gif");
+    store.put(&other, gif(100).into()).await.expect("put");
+    let mode = |path: &DirectoryPath| fs::metadata(path).expect("kept").permissions();
+    assert_eq!(mode(&kept), mode(&directory.path().join("a/b/1.gif")));
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_removed_is_the_stores_failure() {
+    let (directory, arrivals) = beside();
+    let arrival = arrivals.receive(whole(&gif(100)), BYTES_MAX).await;
+    let arrival = arrival.expect("received");
+    fs::remove_dir_all(directory.path().join(FOLDER)).expect("removed");
+    let store = LocalFileSystem::new_with_prefix(directory.path()).expect("a store");
+    let settled = arrival.settle(&store, &ObjectPath::from("0.gif")).await;
+    assert!(matches!(settled, Err(AssetError::Storage(_))));
 }
 
 #[tokio::test]
