@@ -1,14 +1,15 @@
 //! From an upstream's files to stored outputs. Upstream links die within minutes, so a
 //! task counts as done only when its files are in our own store.
 
-use futures_util::TryStreamExt;
+use std::io;
+
 use uuid::Uuid;
 
 use super::super::Core;
 use super::super::request::Work;
 use super::super::task::Output;
 use super::patience::insist_on_asset;
-use crate::assets::StoredAsset;
+use crate::assets::{AssetError, StoredAsset};
 use crate::providers::{Failure, FailureReason, Rendered};
 
 /// Why a task has no outputs.
@@ -34,22 +35,22 @@ pub(super) async fn deliver(
 ) -> Result<Vec<Output>, Undelivered> {
     let mut outputs = Vec::new();
     for (index, file) in (0..work.count).zip(files) {
-        let bytes = match fetch(&file).await {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::warn!(task = %id, index, error, "a result was not fetched");
-                if last {
-                    continue;
-                }
-                return Err(Undelivered::NotFetched);
-            }
-        };
-        let put = || {
-            let (bytes, poster) = (bytes.clone(), file.poster.clone());
-            core.assets.put_output(account_id, id, index, bytes, poster)
+        let put = async || {
+            let broken = |error| AssetError::BrokenOff(io::Error::other(error));
+            let stream = file.content.open().await.map_err(broken)?;
+            let poster = file.poster.clone();
+            core.assets
+                .put_output(account_id, id, index, stream, poster)
+                .await
         };
         match insist_on_asset(core, id, put).await {
             Ok(stored) => outputs.push(output(stored, work)),
+            Err(AssetError::BrokenOff(error)) => {
+                tracing::warn!(task = %id, index, %error, "a result was not fetched");
+                if !last {
+                    return Err(Undelivered::NotFetched);
+                }
+            }
             Err(error) => tracing::error!(task = %id, index, %error, "an unusable result"),
         }
     }
@@ -59,20 +60,6 @@ pub(super) async fn deliver(
         return Err(Undelivered::Unusable(failure));
     }
     Ok(outputs)
-}
-
-async fn fetch(file: &Rendered) -> Result<bytes::Bytes, String> {
-    let stream = file
-        .content
-        .open()
-        .await
-        .map_err(|error| error.to_string())?;
-    let whole = stream.try_fold(bytes::BytesMut::new(), async |mut whole, chunk| {
-        whole.extend_from_slice(&chunk);
-        Ok(whole)
-    });
-    let whole = whole.await.map_err(|error| error.to_string())?;
-    Ok(whole.freeze())
 }
 
 /// A stored file; what its bytes do not tell is as it was asked for.
