@@ -55,20 +55,18 @@ impl Caller {
         &self.plan
     }
 
-    /// Checks that `new` may do nothing that this caller may not.
+    /// Checks that `new` may do nothing that this caller may not, and spend nothing beside its caps.
     pub fn may_issue(&self, new: &NewKey) -> Result<(), Refusal> {
         if self.test && !new.test {
             return Err(Refusal::LiveKeyNeeded);
         }
-        match new
-            .scopes
-            .iter()
-            .find(|scope| !self.scopes.contains(*scope))
-        {
+        // Whatever caps the new key had, they would be its own: two keys spend twice as much as one.
+        if !self.caps.is_none() && !new.test {
+            return Err(Refusal::UncappedKeyNeeded);
+        }
+        let mut asked = new.scopes.iter();
+        match asked.find(|scope| !self.scopes.contains(*scope)) {
             Some(needed) => Err(Refusal::InsufficientScope { needed }),
-            None if !new.caps.are_within(self.caps) => {
-                Err(Refusal::CapsTooLoose { allowed: self.caps })
-            }
             None => Ok(()),
         }
     }
