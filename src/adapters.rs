@@ -35,6 +35,7 @@ mod errors;
 mod files;
 mod grpc;
 pub mod handlers;
+mod linger;
 mod mcp;
 mod observe;
 pub mod progress;

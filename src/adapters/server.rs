@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Faces;
 use super::entry::Peer;
+use super::linger::Lingering;
 
 /// How long a client may take to send a request's headers.
 const HEADERS_MAX: Duration = Duration::from_secs(10);
@@ -138,7 +139,8 @@ fn connection(
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         // In a box: a connection keeps the place of an answer for life, also while it only listens.
-        let answer = Box::pin(faces.clone().answer(request.map(Body::new)));
+        let request = Lingering::request(request).map(Body::new);
+        let answer = Box::pin(faces.clone().answer(request));
         answer.map(Ok::<_, Infallible>)
     });
     builder

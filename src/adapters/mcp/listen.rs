@@ -55,11 +55,11 @@ impl Mcp {
         let wanted = wanted(&ask)?;
         let id = ask.id.get().to_owned();
         let sender = ask.sender.staying();
-        self.house
-            .parts
-            .gate
-            .admit(&sender.caller, Scope::Read, Budget::Read)
-            .map_err(|refusal| RpcError::failed(&refusal.into()))?;
+        let gate = &self.house.parts.gate;
+        match gate.admit(&sender.caller, Scope::Read, Budget::Read) {
+            Ok(allowance) => sender.limits.left(&allowance),
+            Err(refusal) => return Err(RpcError::failed(&sender.limits.refused(refusal))),
+        }
         let tasks = wanted.task_ids.into_iter().map(async |task| {
             let changes = self.changes(&sender, &task).await?;
             Some((task, changes))

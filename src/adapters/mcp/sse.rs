@@ -32,8 +32,8 @@ use tracing::Instrument;
 use url::Url;
 use uuid::Uuid;
 
-use super::calls::Sender;
-use super::era::{self, Era, VERSION_HEADER};
+use super::calls::{Limits, Sender};
+use super::era::{Era, VERSION_HEADER};
 use super::wire::{Incoming, Reply, RpcError};
 use super::{Mcp, failed, rest};
 use crate::adapters::entry::Peer;
@@ -98,7 +98,7 @@ pub fn router(mcp: &Arc<Mcp>) -> Router {
 async fn open(State(transport): State<Arc<Transport>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let opened = async {
-        let caller = transport.enter(&parts).await?;
+        let caller = transport.mcp.enter(&parts).await?;
         Sessions::open(&transport.sessions, &caller)
     };
     match opened.await {
@@ -111,7 +111,7 @@ async fn open(State(transport): State<Arc<Transport>>, request: Request) -> Resp
 async fn take(State(transport): State<Arc<Transport>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let read = async {
-        let caller = transport.enter(&parts).await?;
+        let caller = transport.mcp.enter(&parts).await?;
         let session = transport.sessions.find(&parts, &caller)?;
         let bytes_max = transport.mcp.house.parts.options.body_bytes_max;
         let body = rest::read_json(&parts.headers, body, bytes_max).await?;
@@ -138,6 +138,7 @@ async fn take(State(transport): State<Arc<Transport>>, request: Request) -> Resp
         peer: parts.extensions.get::<Peer>().copied(),
         headers: parts.headers,
         caller,
+        limits: Limits::default(),
     };
     let answered = async move {
         let answering = transport.answer(sender, &body, &session.messages);
@@ -152,14 +153,6 @@ async fn take(State(transport): State<Arc<Transport>>, request: Request) -> Resp
 }
 
 impl Transport {
-    /// Who sends this, if this server is meant and may be asked.
-    async fn enter(&self, parts: &Parts) -> Result<Caller, ApiError> {
-        let house = &self.mcp.house;
-        era::check_origin(&parts.headers, &parts.uri, &house.parts.options)?;
-        let peer = parts.extensions.get::<Peer>().copied();
-        Ok(house.caller(&parts.headers, peer).await?)
-    }
-
     /// Answers one message, a panic included: nobody waits for an answer that never comes.
     async fn answer(&self, sender: Sender, body: &[u8], messages: &mpsc::Sender<Bytes>) {
         let Ok(incoming) = Incoming::parse(body) else {
