@@ -141,6 +141,7 @@ impl Faces {
                 allowed_origins: Vec::new(),
                 mcp_sse: true,
             },
+            stop: stop.clone(),
         };
         let faces = adapters::Faces::new(registry, parts)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -21,6 +21,7 @@
 //! | [`tools`], [`resources`], [`prompts`], [`completion`] | what they say |
 //! | [`tasks`] | our tasks as tasks of the protocol |
 //! | [`listen`] | streams of news |
+//! | [`open_streams`] | how many streams are open, and until when |
 //! | [`about`] | what the server says of itself |
 //!
 //! | what | legacy | modern |
@@ -61,6 +62,7 @@ mod era;
 mod fixtures;
 mod listen;
 mod lists;
+mod open_streams;
 mod params;
 mod prompts;
 mod resources;
@@ -76,6 +78,7 @@ use calls::{Calls, Limits, Sender};
 use completion::Completion;
 use era::Era;
 use lists::{Keep, List};
+use open_streams::OpenStreams;
 use params::Params;
 use resources::Resources;
 use tools::Tools;
@@ -114,6 +117,7 @@ pub struct Mcp {
     resources: Resources,
     prompts: List,
     completion: Completion,
+    streams: Arc<OpenStreams>,
     #[cfg(feature = "conformance")]
     fixtures: fixtures::Fixtures,
 }
@@ -158,7 +162,6 @@ async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
     };
     let limits = Limits::default();
     let sender = Sender {
-        peer: parts.extensions.get::<Peer>().copied(),
         headers: parts.headers,
         caller,
         limits: limits.clone(),
@@ -198,6 +201,7 @@ impl Mcp {
             resources: Resources::new(catalog, resources, templates),
             prompts: prompts::list(prompts),
             completion: Completion::new(catalog.clone()),
+            streams: OpenStreams::new(house.parts.gate.clone(), house.parts.stop.clone()),
             #[cfg(feature = "conformance")]
             fixtures: fixtures::Fixtures::default(),
             house: house.clone(),

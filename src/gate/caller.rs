@@ -1,6 +1,7 @@
 //! The permit every use case asks for.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ pub struct Caller {
     pub(super) test: bool,
     pub(super) scopes: Scopes,
     pub(super) caps: SpendingCaps,
+    pub(super) valid_until: Option<SystemTime>,
 }
 
 impl Caller {
@@ -48,6 +50,11 @@ impl Caller {
     /// What the key may spend at most; a token is not capped.
     pub fn spending_caps(&self) -> SpendingCaps {
         self.caps
+    }
+
+    /// When the key or token stops being good; none: never. For those who hold on to a caller.
+    pub fn valid_until(&self) -> Option<SystemTime> {
+        self.valid_until
     }
 
     /// The plan of the account.

@@ -4,45 +4,25 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap};
 use tonic::metadata::MetadataMap;
 
-use crate::adapters::entry::{Entrance, Peer, Shared, allowance_of, put_allowance};
+use crate::adapters::entry::{Entrance, Shared, allowance_of, put_allowance};
 use crate::adapters::progress::ProgressSink;
 use crate::adapters::rest::put_retry_after;
 use crate::gate::{Allowance, Caller, Refusal};
 use crate::spec::error::ApiError;
 use crate::spec::method::{Call, Envelopes, Input};
 
-/// The headers that a credential, and the address it counts for, can be in.
-const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "x-api-key", "x-forwarded-for"];
-
 /// Who sent a message, and what came with it.
 #[derive(Clone)]
 pub struct Sender {
     /// The headers of its request.
     pub headers: HeaderMap,
-    /// Where it came from.
-    pub peer: Option<Peer>,
     /// Whose credential it showed.
     pub caller: Caller,
     /// What the answer's headers will say of its budget.
     pub limits: Limits,
-}
-
-impl Sender {
-    /// The same without what only the request itself needed: for those who stay. The values are copied,
-    /// since as they came they are parts of the connection's buffer, and would keep the whole of it.
-    pub fn staying(self) -> Self {
-        let mut headers = HeaderMap::with_capacity(1);
-        for name in CREDENTIAL_HEADERS.map(HeaderName::from_static) {
-            for value in self.headers.get_all(&name) {
-                let copied = HeaderValue::from_bytes(value.as_bytes());
-                headers.append(name.clone(), copied.expect("it was a value"));
-            }
-        }
-        Self { headers, ..self }
-    }
 }
 
 /// What REST says in headers of a call's budget, for the answer to a message: what is left of it, and when
