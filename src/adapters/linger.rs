@@ -23,7 +23,7 @@ use tokio::time::timeout;
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long that may take.
-const TIME_MAX: Duration = Duration::from_secs(10);
+const TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A body that, dropped before its end, is read to its end.
 pub struct Lingering {

@@ -149,10 +149,8 @@ async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
         Err(error) => {
             let reading = rest::read_json(&parts.headers, body, REFUSED_BYTES_MAX);
             let read = timeout(REFUSED_WAIT_MAX, reading).await;
-            return refused(
-                &error,
-                &read.unwrap_or(Ok(Bytes::new())).unwrap_or_default(),
-            );
+            let body = read.ok().and_then(Result::ok).unwrap_or_default();
+            return refused(&error, &body);
         }
     };
     let bytes_max = mcp.house.parts.options.body_bytes_max;

@@ -27,8 +27,8 @@ const STREAMS_MAX: u32 = 1_000;
 /// How often an idle HTTP/2 connection is asked whether it is alive.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// How long open requests may go on once the server stops. Long enough for any answer; streams of
-/// events are cut, and their clients come back to another replica.
+/// How long open requests may go on once the server stops. Long enough for any answer. Streams of MCP
+/// end by themselves; those of REST and gRPC are cut, and their clients come back to another replica.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How long what was sent may stay unread, in milliseconds. A client that has vanished without a word

@@ -21,13 +21,13 @@ pub enum Refusal {
         why: CredentialFault,
     },
     /// It looks like a key but is none of this server's.
-    #[error("this server does not know this API key")]
+    #[error("this server does not know this API key; check that it is a key of this server")]
     KeyUnknown,
     /// The key was revoked.
-    #[error("this API key was revoked")]
+    #[error("this API key was revoked; use another one")]
     KeyRevoked,
     /// The key's time is over.
-    #[error("this API key has expired")]
+    #[error("this API key has expired; use another one")]
     KeyExpired,
     /// The token does not hold.
     #[error("the token was refused: {why}")]
