@@ -215,6 +215,7 @@ async fn assemble(
             store,
             catalog,
             options,
+            stop: stop.clone(),
         },
     )?;
     Ok((faces, generation))
