@@ -224,6 +224,11 @@ fn failed(answer: &Answer) -> Poll {
     if words.as_ref().is_some_and(is_canceled) {
         return Poll::Canceled;
     }
+    // Only what is wrong with the machines has a type of its own.
+    let is_infrastructure = answer
+        .json()
+        .is_some_and(|body| body.get("error_type").is_some());
+    let cause = cause.or(is_infrastructure.then_some(Cause::Broken));
     let failure = answer.submit_failure(cause, words.as_deref());
     Poll::Failed(failure.failure)
 }

@@ -35,11 +35,12 @@ pub(super) async fn deliver(
 ) -> Result<Vec<Output>, Undelivered> {
     let mut outputs = Vec::new();
     for (index, file) in (0..work.count).zip(files) {
-        let put = async || {
+        let (assets, file) = (&core.assets, &file);
+        let put = || async move {
             let broken = |error| AssetError::BrokenOff(io::Error::other(error));
             let stream = file.content.open().await.map_err(broken)?;
             let poster = file.poster.clone();
-            core.assets
+            assets
                 .put_output(account_id, id, index, stream, poster)
                 .await
         };

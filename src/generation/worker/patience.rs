@@ -29,10 +29,10 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
 }
 
 /// Tries until the store of assets has answered. An error that it answers with is about the file.
-pub(super) async fn insist_on_asset<T>(
+pub(super) async fn insist_on_asset<T, F: Future<Output = Result<T, AssetError>>>(
     core: &Core,
     task: Uuid,
-    ask: impl AsyncFn() -> Result<T, AssetError>,
+    ask: impl Fn() -> F,
 ) -> Result<T, AssetError> {
     let mut wait = core.settings.poll_wait_min;
     loop {
