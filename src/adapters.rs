@@ -5,7 +5,7 @@
 //! 1. [`observe`]: a request id, a log line, and an answer even when something panics.
 //! 2. [`cross_origin`]: browsers learn that any page may call.
 //! 3. The face, told by content type and path: [`grpc`] for `application/grpc*`, [`mcp`] for
-//!    `/api/mcp/…`, [`files`] for `/files/…`, [`rest`] for the rest of the API.
+//!    `/api/mcp/…`, [`files`] for `/files/…`, [`hooks`] for `/hooks/…`, [`rest`] for the rest of the API.
 //! 4. [`entry`]: the credential is turned into a `Caller` and the call spends its budget.
 //! 5. The method's handler in [`handlers`], the only code that knows both messages and use cases.
 //!
@@ -24,6 +24,7 @@ use tower::ServiceExt;
 use crate::assets::Assets;
 use crate::catalog::Catalog;
 use crate::gate::Gate;
+use crate::generation::Generation;
 use crate::spec::method::Registry;
 use crate::store::Store;
 
@@ -36,6 +37,7 @@ mod errors;
 mod files;
 mod grpc;
 pub mod handlers;
+mod hooks;
 mod linger;
 mod mcp;
 mod observe;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub store: Store,
     /// The models that MCP lists and completes.
     pub catalog: Arc<Catalog>,
+    /// Told when upstreams call; none: there is nobody to tell.
+    pub generation: Option<Arc<Generation>>,
     /// How the faces behave.
     pub options: Options,
     /// Comes true when the server begins to stop: what has no end of its own ends then.
@@ -101,6 +105,7 @@ impl Faces {
             .merge(rest::router(&house))
             .merge(mcp::router(&house))
             .merge(files::router(&house))
+            .merge(hooks::router(&house))
             .merge(discovery::router(&house))
             .merge(docs::router(&house))
             .fallback(rest::not_found)

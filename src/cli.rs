@@ -27,6 +27,7 @@ mod mcp;
 mod monthly;
 mod plans;
 mod serve;
+mod upstreams;
 
 pub use monthly::grant_monthly_credits;
 pub use serve::{Running, start};
@@ -60,8 +61,8 @@ enum Command {
     /// Check the books.
     #[command(subcommand)]
     Ledger(admin::Books),
-    /// List the models of a running server.
-    Models(client::Connection),
+    /// List the models of a running server, or check which upstreams work.
+    Models(client::Models),
     /// Make a picture or a video on a running server and save it.
     Generate(client::Generate),
     /// Connect an MCP client that starts programs with a running server.

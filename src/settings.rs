@@ -10,6 +10,7 @@ mod parse;
 mod secret;
 mod sources;
 mod table;
+mod upstreams;
 
 use std::{
     collections::BTreeMap, ffi::OsString, fmt::Write, io, net::SocketAddr, path::Path,
@@ -26,6 +27,7 @@ pub use self::{
     error::{Mistake, Origin, SettingsError},
     secret::Secret,
     table::{Entry, TABLE, Unset},
+    upstreams::{Dialect, Upstream, missing as missing_upstreams},
 };
 
 /// The names by which a machine calls itself, as a URL spells them.
@@ -46,6 +48,8 @@ pub struct Settings {
     pub database_connections: usize,
     /// A file that adds models or changes the built-in ones.
     pub catalog_file: Option<PathBuf>,
+    /// The upstreams that this server may use.
+    pub upstreams: Vec<Upstream>,
     /// Whether live keys may ask for the sandbox.
     pub sandbox_for_live: SandboxForLive,
     /// How JWTs are checked; without it none is taken.
@@ -124,6 +128,7 @@ impl Settings {
             database_url: sources.optional(&table::DATABASE_URL),
             database_connections: sources.or_default(&table::DATABASE_CONNECTIONS),
             catalog_file: sources.optional(&table::CATALOG),
+            upstreams: upstreams::read(&mut sources),
             sandbox_for_live: sources.or_default(&table::SANDBOX_LIVE),
             jwt: jwt(&mut sources),
             trusted_proxy: sources.or_default(&table::TRUST_FORWARDED),
@@ -186,6 +191,12 @@ impl Settings {
         }
         table
     }
+}
+
+/// The README's table of upstreams.
+#[must_use]
+pub fn upstreams_markdown() -> String {
+    upstreams::table_markdown()
 }
 
 fn default_text(entry: &Entry) -> String {

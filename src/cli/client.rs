@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::{Failure, serve, upstreams};
 use crate::settings::Settings;
 
 /// The environment variable of the key.
@@ -36,6 +36,23 @@ pub struct Connection {
     /// The API key.
     #[arg(long = "key", env = KEY_VARIABLE, hide_env_values = true, value_name = "KEY")]
     key: String,
+}
+
+/// `piooy models …`
+#[derive(Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+pub struct Models {
+    #[command(flatten)]
+    connection: Option<Connection>,
+    #[command(subcommand)]
+    command: Option<ModelsCommand>,
+}
+
+#[derive(Subcommand)]
+enum ModelsCommand {
+    /// See which upstreams are set up here and would work, without spending anything. Fails when one that is set
+    /// up would not.
+    Check,
 }
 
 /// `piooy generate …`
@@ -118,7 +135,17 @@ impl<'a> Caller<'a> {
 }
 
 /// Runs `piooy models`.
-pub async fn models(connection: &Connection, settings: &Settings) -> Result<ExitCode, Failure> {
+pub async fn models(command: &Models, settings: &Settings) -> Result<ExitCode, Failure> {
+    if let Some(ModelsCommand::Check) = command.command {
+        let sound = upstreams::check(settings, &serve::catalog(settings)?).await?;
+        return Ok(if sound {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
+    let connection = command.connection.as_ref();
+    let connection = connection.ok_or("--key names the API key to list the models with")?;
     let caller = Caller::new(connection, settings)?;
     let data = caller
         .data(caller.client.get(format!("{}/api/v1/models", caller.url)))

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
-use super::{Failure, monthly};
+use super::{Failure, monthly, upstreams};
 use crate::accounts::{Accounts, FirstKeys, secrets};
 use crate::adapters::handlers::Api;
 use crate::adapters::{Faces, Options, Parts, server};
@@ -23,7 +23,6 @@ use crate::catalog::Catalog;
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation};
 use crate::ledger::Ledger;
-use crate::providers::{Providers, Sandbox};
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
 use crate::spec::method::Registry;
@@ -173,7 +172,7 @@ async fn assemble(
         store: store.clone(),
         ledger: ledger.clone(),
         catalog: catalog.clone(),
-        providers: Providers::new(Arc::new(Sandbox::default())),
+        providers: upstreams::providers(settings)?,
         assets: assets.clone(),
         quote_secret: secret(&store, QUOTE_SECRET).await?,
     };
@@ -183,6 +182,7 @@ async fn assemble(
             SandboxForLive::Yes => true,
             SandboxForLive::No => false,
         },
+        hooks_url: upstreams::hooks_url(settings),
         lease: settings.lease,
         lifetime_max: settings.task_deadline,
         ..generation::Settings::default()
@@ -214,6 +214,7 @@ async fn assemble(
             assets,
             store,
             catalog,
+            generation: Some(generation.clone()),
             options,
             stop: stop.clone(),
         },
@@ -229,7 +230,8 @@ async fn secret(store: &Store, name: &str) -> Result<[u8; 32], Failure> {
         .map_err(|_| format!("the secret {name} in the database has a wrong length").into())
 }
 
-fn catalog(settings: &Settings) -> Result<Catalog, Failure> {
+/// The models, as the operator's file changes them.
+pub(super) fn catalog(settings: &Settings) -> Result<Catalog, Failure> {
     let Some(path) = &settings.catalog_file else {
         return Ok(Catalog::builtin());
     };

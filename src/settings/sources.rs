@@ -13,6 +13,7 @@ use std::{
 use super::{
     error::{Mistake, Origin, SettingsError},
     table::{self, Entry, Setting, TABLE, Unset},
+    upstreams,
 };
 
 /// Environment variables of this program begin like this.
@@ -98,6 +99,21 @@ impl Sources {
         self.env.get(name).map(PathBuf::from)
     }
 
+    /// The text of such a variable.
+    pub fn env_text(&self, name: &str) -> Option<String> {
+        self.env.get(name)?.clone().into_string().ok()
+    }
+
+    /// Takes what the file has under a name that is no single setting.
+    pub fn take_from_file(&mut self, name: &str) -> Option<toml::Value> {
+        self.file.remove(name)
+    }
+
+    /// A place in the file.
+    pub fn in_file(&self, place: &str) -> Origin {
+        Origin::File(place.to_owned(), self.file_path.clone())
+    }
+
     /// Remembers a mistake.
     pub fn report(&mut self, mistake: Mistake) {
         self.mistakes.push(mistake);
@@ -163,12 +179,17 @@ impl Sources {
             origin: Origin::Flag(name.clone()),
             nearest: format!("--{}", nearest.replace('_', "-")),
         });
-        let own = self.env.keys().filter(|name| name.starts_with(PREFIX));
+        let of_upstreams: Vec<_> = upstreams::variables().collect();
+        let own = self
+            .env
+            .keys()
+            .filter(|name| name.starts_with(PREFIX) && !of_upstreams.contains(name));
         let env = unknown(own, variables).map(|(name, nearest)| Mistake::Unknown {
             origin: Origin::Environment(name.clone()),
             nearest: nearest.to_owned(),
         });
-        let file = unknown(self.file.keys(), file_keys).map(|(key, nearest)| Mistake::Unknown {
+        let single = self.file.keys().filter(|name| *name != upstreams::TABLES);
+        let file = unknown(single, file_keys).map(|(key, nearest)| Mistake::Unknown {
             origin: Origin::File(key.clone(), self.file_path.clone()),
             nearest: nearest.to_owned(),
         });

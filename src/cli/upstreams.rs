@@ -1,0 +1,127 @@
+//! From the settings to the upstreams that this server can reach, and what works of them.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use url::{Host, Url};
+
+use super::Failure;
+use crate::catalog::Catalog;
+use crate::providers::{Connection, Fal, Probe, Provider, Providers, Sandbox};
+use crate::settings::{Dialect, Settings, Upstream, missing_upstreams};
+
+/// Where fal tells the keys that its webhooks are signed with.
+const FAL_KEYS: &str = "https://rest.fal.ai/.well-known/jwks.json";
+/// Routes that are probed at the same time.
+const PROBES_MAX: usize = 8;
+
+/// All of them.
+///
+/// # Errors
+/// When one cannot be used as it is set up.
+pub fn providers(settings: &Settings) -> Result<Providers, Failure> {
+    let mut providers = Providers::new(Arc::new(Sandbox::default()));
+    for upstream in &settings.upstreams {
+        let provider = provider(upstream)
+            .map_err(|error| format!("the upstream {} cannot be used: {error}", upstream.name))?;
+        providers = providers.with(provider);
+        if let Some(jobs) = upstream.jobs {
+            providers = providers.limited(&upstream.name, jobs);
+        }
+    }
+    for (name, setting) in missing_upstreams(&settings.upstreams) {
+        providers = providers.without(name, &setting);
+    }
+    Ok(providers)
+}
+
+fn provider(upstream: &Upstream) -> Result<Arc<dyn Provider>, Failure> {
+    let name = upstream.name.as_str();
+    let connection = Connection::new(upstream.url.clone())?;
+    let key = upstream.key.as_ref().map(|key| key.expose());
+    Ok(match upstream.dialect {
+        Dialect::Fal => {
+            let keys = match upstream.is_elsewhere {
+                false => FAL_KEYS.parse()?,
+                true => format!(
+                    "{}/.well-known/jwks.json",
+                    upstream.url.as_str().trim_end_matches('/')
+                )
+                .parse()?,
+            };
+            Arc::new(Fal::new(name, connection, key.unwrap_or_default(), keys)?)
+        }
+        _ => return Err("its language is not spoken yet".into()),
+    })
+}
+
+/// `piooy models check`: every route of the catalogue, whether its upstream is set up, and whether it
+/// would work. Nothing is spent.
+///
+/// # Errors
+/// When the settings or the catalogue cannot be used.
+pub async fn check(settings: &Settings, catalog: &Catalog) -> Result<bool, Failure> {
+    let providers = providers(settings)?;
+    let routes = catalog.models().iter().flat_map(|model| {
+        model.routes.iter().map(|route| {
+            (
+                model.slug.clone(),
+                route.provider.clone(),
+                route.model.clone(),
+            )
+        })
+    });
+    let probe = async |(slug, name, upstream_model): (String, String, String)| {
+        let found = match providers.get(&name) {
+            Some(provider) => word(&provider.probe(&upstream_model).await),
+            None => match providers.missing_setting(&name) {
+                Some(setting) => (None, format!("set {setting}")),
+                None => (None, "not spoken by this version".to_owned()),
+            },
+        };
+        (slug, name, upstream_model, found)
+    };
+    let probed: Vec<_> = stream::iter(routes)
+        .map(probe)
+        .buffered(PROBES_MAX)
+        .collect()
+        .await;
+    let mut sound = true;
+    println!(
+        "{:<24} {:<10} {:<52} state",
+        "model", "upstream", "id there"
+    );
+    for (slug, name, upstream_model, (works, state)) in probed {
+        sound &= works != Some(false);
+        println!("{slug:<24} {name:<10} {upstream_model:<52} {state}");
+    }
+    Ok(sound)
+}
+
+/// Whether a route works, if that was asked, and how to say so.
+fn word(probe: &Probe) -> (Option<bool>, String) {
+    match probe {
+        Probe::Ready => (Some(true), "ready".to_owned()),
+        Probe::Answers => (
+            Some(true),
+            "the upstream answers; whether it has the model cannot be asked".to_owned(),
+        ),
+        Probe::KeyRefused => (Some(false), "the upstream refuses the key".to_owned()),
+        Probe::ModelGone => (
+            Some(false),
+            "the upstream no longer has the model".to_owned(),
+        ),
+        Probe::Down(why) => (Some(false), format!("down: {why}")),
+    }
+}
+
+/// Where upstreams reach this server: nowhere, as long as it is known by an address of this machine.
+pub fn hooks_url(settings: &Settings) -> Option<String> {
+    let url = Url::parse(&settings.public_url).ok()?;
+    let is_public = match url.host()? {
+        Host::Domain(name) => name != "localhost",
+        Host::Ipv4(address) => !address.is_loopback() && !address.is_unspecified(),
+        Host::Ipv6(address) => !address.is_loopback() && !address.is_unspecified(),
+    };
+    is_public.then(|| settings.public_url.clone())
+}
