@@ -1,5 +1,6 @@
 //! Every adapter to an upstream keeps the same promises, shown on a fake that speaks the upstream's
-//! language.
+//! language; and whatever upstreams do, nobody pays twice.
 
+mod chaos;
 mod conformance;
 mod fal;

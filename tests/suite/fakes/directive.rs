@@ -88,6 +88,52 @@ pub struct Directives {
 }
 
 impl Directives {
+    /// Anything, the same for the same prompt and seed. Half of all goes well at each turn.
+    pub fn any(prompt: &str, seed: u64) -> Self {
+        let hash = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let mut random = fastrand::Rng::with_seed(prompt.bytes().fold(seed, hash));
+        fn one<T: Copy + Default>(random: &mut fastrand::Rng, others: &[T]) -> T {
+            match random.bool() {
+                true => T::default(),
+                false => others[random.usize(..others.len())],
+            }
+        }
+        Self {
+            submit: one(
+                &mut random,
+                &[
+                    Submit::Policy,
+                    Submit::Input,
+                    Submit::Busy,
+                    Submit::Credit,
+                    Submit::Gone,
+                    Submit::Broken,
+                    Submit::Down,
+                    Submit::Hang,
+                    Submit::Cut,
+                    Submit::Garbled,
+                ],
+            ),
+            job: one(
+                &mut random,
+                &[
+                    Job::Failed,
+                    Job::Policy,
+                    Job::Empty,
+                    Job::Never,
+                    Job::Odd,
+                    Job::Forgotten,
+                ],
+            ),
+            poll: one(&mut random, &[Poll::Flapping, Poll::Garbled, Poll::Cut]),
+            file: one(
+                &mut random,
+                &[File::Expired, File::Cut, File::Gone, File::Noise],
+            ),
+            delay: Duration::from_millis(random.u64(..80)),
+        }
+    }
+
     /// Reads a prompt.
     ///
     /// # Panics

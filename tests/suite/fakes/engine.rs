@@ -59,6 +59,8 @@ pub enum Stage {
 #[derive(Clone, Default)]
 pub struct Engine {
     state: Arc<Mutex<State>>,
+    /// Where whatever goes wrong comes from, instead of the prompts.
+    chaos: Option<u64>,
 }
 
 #[derive(Default)]
@@ -70,6 +72,22 @@ struct State {
 }
 
 impl Engine {
+    /// An engine of a fake where anything goes wrong, as this seed has it.
+    pub fn chaotic(seed: u64) -> Self {
+        Self {
+            chaos: Some(seed),
+            ..Self::default()
+        }
+    }
+
+    /// What goes wrong with a prompt.
+    pub fn directives(&self, prompt: &str) -> Directives {
+        match self.chaos {
+            None => Directives::of(prompt),
+            Some(seed) => Directives::any(prompt, seed),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no fake panics while it counts")
     }
@@ -84,7 +102,7 @@ impl Engine {
             id: id.clone(),
             prompt: prompt.to_owned(),
             body,
-            directives: Directives::of(prompt),
+            directives: self.directives(prompt),
             canceled: false,
             polls: 0,
             fetches: 0,
@@ -111,13 +129,6 @@ impl Engine {
             .get(prompt)
             .copied()
             .unwrap_or_default()
-    }
-
-    /// Every prompt that was taken more than once.
-    pub fn doubled(&self) -> Vec<String> {
-        let state = self.lock();
-        let doubled = state.accepted.iter().filter(|(_, times)| **times > 1);
-        doubled.map(|(prompt, _)| prompt.clone()).collect()
     }
 
     /// The last job that was taken for a prompt.

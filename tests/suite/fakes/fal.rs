@@ -36,7 +36,10 @@ type Shared = State<Arc<Fake>>;
 
 impl Fal {
     pub async fn start() -> Self {
-        let engine = Engine::default();
+        Self::start_with(Engine::default()).await
+    }
+
+    pub async fn start_with(engine: Engine) -> Self {
         let serving = Serving::start(|address| router(engine.clone(), address)).await;
         Self { engine, serving }
     }
@@ -135,7 +138,7 @@ async fn submit(
     else {
         return problem("missing", "Field required");
     };
-    match directive::Directives::of(&prompt).submit {
+    match fake.engine.directives(&prompt).submit {
         Submit::Policy => {
             return problem(
                 "content_policy_violation",
