@@ -9,6 +9,7 @@ pub mod adapters;
 pub mod assets;
 pub mod catalog;
 pub mod cli;
+pub mod egress;
 pub mod gate;
 pub mod generation;
 pub mod ledger;

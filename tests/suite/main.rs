@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod egress;
 mod faces;
 mod gate;
 mod generation;
