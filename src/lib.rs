@@ -17,3 +17,4 @@ pub mod providers;
 pub mod settings;
 pub mod spec;
 pub mod store;
+pub mod webhooks;

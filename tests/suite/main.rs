@@ -16,6 +16,7 @@ mod replicas;
 mod rooms;
 mod statement;
 mod store;
+mod webhooks;
 
 /// The package `echo.v1` of `tests/fixtures`; generated code names its own place, which is here.
 mod echo {
