@@ -3,6 +3,9 @@
 //! It looks for what is due when something was owed by this process, when an attempt has ended, and otherwise every
 //! [`Settings::poll`], which finds what other servers left and whose wait is over.
 //!
+//! With very many origins it looks at some at a time, one after the other, with a pause in between, so that whoever
+//! names many addresses cannot keep the database busy with that.
+//!
 //! **Bounds.** [`Settings::places`] attempts at the same time, [`Settings::places_of_origin`] of them to one origin, so that
 //! a slow receiver holds up only itself. What could not be written down keeps its place until it is.
 //!
@@ -21,12 +24,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::attempt::attempt;
-use super::queue::{Claimed, Queue, Room, Told};
+use super::queue::{Claim, Claimed, Queue, Room, Told};
 use super::{LOG_KEPT, Webhooks, World};
 
 /// How often what is over for long enough is forgotten, and how many of those at once.
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 const FORGET_BATCH: i64 = 1_000;
+
+/// How long to pause between the origins that were looked at and the next ones.
+const WALK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Knows what receivers are told.
 #[async_trait]
@@ -87,6 +93,7 @@ impl Deliverer {
             under_way: JoinSet::new(),
             origins: HashMap::new(),
             told: Vec::new(),
+            after: String::new(),
         };
         let task = tokio::spawn(deliveries.run(stop.clone()));
         Self { stop, task }
@@ -119,6 +126,8 @@ struct Deliveries {
     origins: HashMap<Id, String>,
     /// What came of attempts and is still to be written down.
     told: Vec<Told>,
+    /// The last origin that was looked at; empty: begin with the first.
+    after: String,
 }
 
 impl Deliveries {
@@ -130,11 +139,17 @@ impl Deliveries {
             if forgotten_at.is_none_or(|at| at.elapsed() >= FORGET_EVERY) && self.forget().await {
                 forgotten_at = Some(Instant::now());
             }
+            let whole = self.after.is_empty();
+            let pause = if whole {
+                self.settings.poll
+            } else {
+                WALK_PAUSE
+            };
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.owed.notified() => {}
-                Some(ended) = self.under_way.join_next_with_id() => self.collect(ended),
-                () = sleep(self.settings.poll) => {}
+                () = self.owed.notified(), if whole => {}
+                Some(ended) = self.under_way.join_next_with_id(), if whole => self.collect(ended),
+                () = sleep(pause) => {}
             }
             while let Some(ended) = self.under_way.try_join_next_with_id() {
                 self.collect(ended);
@@ -154,8 +169,15 @@ impl Deliveries {
     /// Claims what is due and starts attempts.
     async fn begin(&mut self) {
         let Some(room) = self.room() else { return };
-        match self.queue.claim(&room, self.settings.lease).await {
-            Ok(claimed) => claimed.into_iter().for_each(|claimed| self.spawn(claimed)),
+        let claim = self.queue.claim(&room, self.settings.lease, &self.after);
+        match claim.await {
+            Ok(Claim {
+                claimed,
+                stopped_at,
+            }) => {
+                self.after = stopped_at.unwrap_or_default();
+                claimed.into_iter().for_each(|claimed| self.spawn(claimed));
+            }
             Err(error) => tracing::warn!(?error, "deliveries could not be claimed"),
         }
     }

@@ -15,6 +15,9 @@ use super::secret::SigningSecret;
 use super::{DeliveryStatus, World};
 use crate::store::{Store, StoreError};
 
+/// How many origins one claim looks at, at most: each costs about as much as a look-up by key.
+const ORIGINS_MAX: i64 = 1_000;
+
 /// A delivery that this server is to send now.
 pub(super) struct Claimed {
     pub world: World,
@@ -61,28 +64,52 @@ pub(super) struct Room {
     pub of_busy: HashMap<String, usize>,
 }
 
+/// What was claimed.
+pub(super) struct Claim {
+    pub claimed: Vec<Claimed>,
+    /// The last origin that was looked at, when there may be more after it.
+    pub stopped_at: Option<String>,
+}
+
 /// The queue.
 pub(super) struct Queue {
     pub store: Store,
 }
 
 impl Queue {
-    /// Takes what is due, as much as there is room for.
-    pub async fn claim(&self, room: &Room, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
+    /// Takes what is due, as much as there is room for, at the next [`ORIGINS_MAX`] origins after `after`.
+    pub async fn claim(
+        &self,
+        room: &Room,
+        lease: Duration,
+        after: &str,
+    ) -> Result<Claim, StoreError> {
         let (origins, rooms): (Vec<&str>, Vec<i64>) = room
             .of_busy
             .iter()
             .map(|(origin, room)| (origin.as_str(), count(*room)))
             .unzip();
-        let values: [&(dyn ToSql + Sync); 5] = [
+        let values: [&(dyn ToSql + Sync); 7] = [
             &milliseconds(lease),
             &origins,
             &rooms,
             &count(room.of_origin),
             &count(room.free),
+            &after,
+            &ORIGINS_MAX,
         ];
         let rows = self.query(include_str!("sql/claim.sql"), &values).await?;
-        rows.iter().map(claimed).collect()
+        let mut claim = Claim {
+            claimed: Vec::with_capacity(rows.len()),
+            stopped_at: None,
+        };
+        for row in &rows {
+            claim.stopped_at = row.try_get("stopped_at")?;
+            if row.try_get::<_, Option<Uuid>>("id")?.is_some() {
+                claim.claimed.push(claimed(row)?);
+            }
+        }
+        Ok(claim)
     }
 
     /// Writes down what came of it.

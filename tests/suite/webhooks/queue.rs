@@ -326,6 +326,32 @@ async fn a_slow_receiver_holds_up_nobody_else() {
     );
 }
 
+/// More of them than are looked at together.
+#[tokio::test]
+async fn among_very_many_addresses_each_has_its_turn() {
+    let town = Town::new().await;
+    let receiver = Receiver::start(yes).await;
+    town.webhook(&receiver.url).await;
+    let caller = town.fixture.live().await;
+    let client = town.fixture.database.store().client().await.unwrap();
+    let others = "INSERT INTO webhook_deliveries (account_id, id, test, task_id, url, due_at)
+        SELECT $1, gen_random_uuid(), true, gen_random_uuid(), 'http://' || number || '.example/', now() + '1 h'
+        FROM generate_series(10001, 12500) AS number";
+    client
+        .execute(others, &[&town.test().account_id])
+        .await
+        .unwrap();
+    let first = "SELECT min(origin) < $1 AND count(DISTINCT origin) = 2500 FROM webhook_deliveries";
+    let row = client.query_one(first, &[&receiver.url]).await.unwrap();
+    assert!(row.get::<_, bool>(0), "they come first");
+    let _deliverer = town.deliverer(quick());
+    town.paint(&caller, "a fox").await;
+    receiver.hears(1).await;
+    // And once more, from the beginning.
+    town.paint(&caller, "a hare").await;
+    receiver.hears(2).await;
+}
+
 #[tokio::test]
 async fn for_a_while_the_old_secret_signs_too() {
     let town = Town::new().await;
