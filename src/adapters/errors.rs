@@ -67,8 +67,9 @@ impl From<Refusal> for ApiError {
             Refusal::TokenInvalid { .. } => said(Reason::TokenInvalid, &refusal),
             Refusal::InsufficientScope { needed } => said(Reason::InsufficientScope, &refusal)
                 .with("scope", Detail::Text(needed.to_string())),
-            Refusal::LiveKeyNeeded => said(Reason::InsufficientScope, &refusal),
-            Refusal::CapsTooLoose { .. } => field("spendingCaps", &refusal),
+            Refusal::LiveKeyNeeded | Refusal::UncappedKeyNeeded => {
+                said(Reason::InsufficientScope, &refusal)
+            }
             Refusal::RateLimited {
                 allowance,
                 retry_after,

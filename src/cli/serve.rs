@@ -243,6 +243,7 @@ async fn assemble(
             store,
             catalog,
             options,
+            stop: stop.clone(),
         },
     )?;
     Ok(House {
