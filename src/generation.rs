@@ -115,6 +115,8 @@ struct Core {
     news: News,
     /// Whether the board may lack a task of this node.
     doubt: Doubt,
+    /// Somebody is to be told of an end.
+    owed: Arc<Notify>,
     /// The other nodes have changed: see to the order among them now.
     nodes_changed: Notify,
     /// Until when this node's word surely counts.
@@ -149,14 +151,17 @@ impl Generation {
         let (queue, assignments) = mpsc::unbounded_channel();
         let node = Uuid::now_v7();
         let news = News::new(node);
+        let owed = Arc::new(Notify::new());
         let core = Arc::new(Core {
             node,
             changes: Changes::start(
                 parts.store.clone(),
                 node,
                 news.clone(),
+                Arc::clone(&owed),
                 settings.key_lifetime,
             ),
+            owed,
             records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
@@ -303,6 +308,21 @@ impl Generation {
     {
         let core = Arc::clone(&self.core);
         watch::watch(core, caller.account_id(), caller.is_test(), id).await
+    }
+
+    /// How an account's task stands by its row, for whoever tells the account of it.
+    ///
+    /// # Errors
+    /// As for [`Generation::get`].
+    pub async fn stored(&self, account_id: Uuid, test: bool, id: Uuid) -> Result<Task, TaskError> {
+        self.core.stored(account_id, test, id).await
+    }
+
+    /// Is notified when a task has ended here of which somebody is to be told: `webhook_deliveries` has
+    /// something new by then.
+    #[must_use]
+    pub fn owed(&self) -> Arc<Notify> {
+        Arc::clone(&self.core.owed)
     }
 
     /// The upstreams on which `caller` could have a model run now, best first. With a live key the

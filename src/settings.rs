@@ -62,6 +62,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Whether MCP's old transport, HTTP+SSE, is served beside the new one.
     pub mcp_sse: bool,
+    /// Whether addresses that callers name may be private ones.
+    pub egress_private: bool,
     /// The longest request that is read.
     pub body_bytes_max: usize,
     /// How long a task stays with a worker that gives no sign of life.
@@ -139,6 +141,7 @@ impl Settings {
                 .optional(&table::ALLOWED_ORIGINS)
                 .unwrap_or_else(|| default_origins(&public_url, listen.port())),
             mcp_sse: sources.or_default(&table::MCP_SSE),
+            egress_private: sources.or_default(&table::EGRESS_PRIVATE),
             body_bytes_max: sources.or_default(&table::BODY_MAX),
             lease: Duration::from_secs(sources.or_default(&table::LEASE_SECONDS)),
             task_deadline: sources.or_default(&table::TASK_DEADLINE),

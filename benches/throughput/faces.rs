@@ -8,12 +8,14 @@ use piooy::accounts::Accounts;
 use piooy::adapters::handlers::Api;
 use piooy::adapters::{self, Options, Parts, server};
 use piooy::catalog::Catalog;
+use piooy::egress::{Egress, Policy};
 use piooy::gate::Gate;
 use piooy::generation::Generation;
 use piooy::ledger::Ledger;
 use piooy::spec::method::Registry;
 use piooy::spec::v1::generation_service_client::GenerationServiceClient;
 use piooy::spec::v1::{self, GenerateImageRequest};
+use piooy::webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -115,6 +117,8 @@ impl Faces {
         let store = database.store.clone();
         let generation = Arc::new(room::node(&store, Extent::Submission).await?);
         let accounts = Accounts::new(store.clone());
+        // What tells callers of ends wants to know how it would speak TLS.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let gate = Arc::new(Gate::new(accounts.clone(), None)?);
         let stop = CancellationToken::new();
         let api = Api {
@@ -124,6 +128,11 @@ impl Faces {
             gate: gate.clone(),
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),
+            webhooks: Webhooks::new(
+                store.clone(),
+                Egress::new(Policy::default())?,
+                generation.owed(),
+            ),
             stop: stop.clone(),
         };
         let mut registry = Registry::new(BODY_BYTES_MAX);

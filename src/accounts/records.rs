@@ -42,6 +42,8 @@ pub struct Account {
     pub plan: String,
     /// When it was made, by the database's clock.
     pub created_at: SystemTime,
+    /// Whether anyone is to be told of its tasks.
+    pub has_webhooks: bool,
 }
 
 /// What is known of an API key: everything but the key.
@@ -90,6 +92,7 @@ impl Account {
             name: row.get("name"),
             plan: row.get("plan"),
             created_at: row.get("created_at"),
+            has_webhooks: row.get("has_webhooks"),
         }
     }
 }

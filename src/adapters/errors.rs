@@ -15,6 +15,7 @@ use crate::spec::error::{ApiError, Detail};
 use crate::spec::reason::Reason;
 use crate::spec::validate::Violation;
 use crate::store::StoreError;
+use crate::webhooks::WebhookError;
 
 /// When a server that has too much to do is worth asking again.
 const BUSY_PAUSE: Duration = Duration::from_secs(2);
@@ -225,6 +226,21 @@ impl From<TaskError> for ApiError {
             TaskError::NotFound(_) => said(Reason::TaskNotFound, &error),
             TaskError::Store(error) => error.into(),
             TaskError::Damaged => ours(&error),
+        }
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::Url | WebhookError::Address(_) | WebhookError::TooMany => {
+                field("url", &error)
+            }
+            WebhookError::Unknown => said(Reason::WebhookNotFound, &error),
+            WebhookError::DeliveryUnknown => said(Reason::DeliveryNotFound, &error),
+            WebhookError::Gone => said(Reason::WebhookGone, &error),
+            WebhookError::Randomness(_) => ours(&error),
+            WebhookError::Store(error) => error.into(),
         }
     }
 }

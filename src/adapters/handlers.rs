@@ -20,12 +20,16 @@ use crate::ledger::Ledger;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 use crate::spec::validate::Violation;
+use crate::webhooks::Webhooks;
 
 mod account;
 mod admin;
 mod catalog;
 mod generation;
 mod waiting;
+mod webhook;
+
+pub use webhook::TaskMessages;
 
 /// The metadata key and HTTP header of an idempotency key.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -45,6 +49,8 @@ pub struct Api {
     pub generation: Arc<Generation>,
     /// Credits.
     pub ledger: Ledger,
+    /// Who is told of ends.
+    pub webhooks: Webhooks,
     /// The server stops: whoever waits is answered now.
     pub stop: CancellationToken,
 }

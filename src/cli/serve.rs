@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::database::Database;
 use super::{Failure, monthly, upstreams};
 use crate::accounts::{Accounts, FirstKeys, secrets};
-use crate::adapters::handlers::Api;
+use crate::adapters::handlers::{Api, TaskMessages};
 use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
 use crate::catalog::Catalog;
+use crate::egress::{Egress, Policy};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation};
 use crate::ledger::Ledger;
@@ -27,6 +28,7 @@ use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
 use crate::spec::method::Registry;
 use crate::store::Store;
+use crate::webhooks::{self, Deliverer, Webhooks};
 
 /// The credits of the account that a first start makes.
 const FIRST_CREDITS: i64 = 1_000;
@@ -44,6 +46,7 @@ const QUOTE_SECRET: &str = "quotes";
 pub struct Running {
     database: Database,
     generation: Arc<Generation>,
+    deliverer: Deliverer,
     stop: CancellationToken,
     faces: tokio::task::JoinHandle<()>,
     monthly: tokio::task::JoinHandle<()>,
@@ -59,6 +62,7 @@ impl Running {
         if self.monthly.await.is_err() {
             tracing::error!("granting monthly credits ended in a panic");
         }
+        self.deliverer.stop().await;
         self.generation.stop().await;
         drop(self.generation);
         self.database.close().await;
@@ -121,7 +125,11 @@ pub async fn start(
     let database = Database::own(settings).await?;
     let stop = CancellationToken::new();
     match assemble(settings, &database, catalog, &stop, show).await {
-        Ok((faces, generation)) => {
+        Ok(House {
+            faces,
+            generation,
+            deliverer,
+        }) => {
             let serving = tokio::spawn(server::serve(
                 listener,
                 faces,
@@ -131,6 +139,7 @@ pub async fn start(
             Ok(Running {
                 database,
                 generation,
+                deliverer,
                 stop,
                 faces: serving,
                 monthly,
@@ -144,13 +153,20 @@ pub async fn start(
 }
 
 /// The rooms, put together.
+struct House {
+    faces: Faces,
+    generation: Arc<Generation>,
+    deliverer: Deliverer,
+}
+
+/// Puts the rooms together.
 async fn assemble(
     settings: &Settings,
     database: &Database,
     catalog: Arc<Catalog>,
     stop: &CancellationToken,
     show: &(impl Fn(&FirstKeys) + Sync),
-) -> Result<(Faces, Arc<Generation>), Failure> {
+) -> Result<House, Failure> {
     let store = database.store.clone();
     let (accounts, ledger) = (Accounts::new(store.clone()), Ledger::new(store.clone()));
     if let Some(dev) = accounts.first_start(show).await? {
@@ -188,6 +204,17 @@ async fn assemble(
         ..generation::Settings::default()
     };
     let generation = Arc::new(Generation::start(parts, bounds).await?);
+    // An egress of their own: receivers that are slow to answer take no turns from pictures that are fetched.
+    let egress = Egress::new(Policy {
+        private_allowed: settings.egress_private,
+    })?;
+    let webhooks = Webhooks::new(store.clone(), egress, generation.owed());
+    let messages = TaskMessages::new(generation.clone(), assets.clone());
+    let deliverer = Deliverer::start(
+        webhooks.clone(),
+        Arc::new(messages),
+        webhooks::Settings::default(),
+    );
     let api = Api {
         accounts,
         assets: assets.clone(),
@@ -195,6 +222,7 @@ async fn assemble(
         gate: gate.clone(),
         generation: generation.clone(),
         ledger,
+        webhooks,
         stop: stop.clone(),
     };
     let mut registry = Registry::new(settings.body_bytes_max);
@@ -219,7 +247,11 @@ async fn assemble(
             stop: stop.clone(),
         },
     )?;
-    Ok((faces, generation))
+    Ok(House {
+        faces,
+        generation,
+        deliverer,
+    })
 }
 
 /// A secret that all replicas share.

@@ -62,6 +62,11 @@ impl Caller {
         &self.plan
     }
 
+    /// Whether the account has webhooks. As all that is known of a caller, it may be a second old.
+    pub fn has_webhooks(&self) -> bool {
+        self.account.has_webhooks
+    }
+
     /// Checks that `new` may do nothing that this caller may not, and spend nothing beside its caps.
     pub fn may_issue(&self, new: &NewKey) -> Result<(), Refusal> {
         if self.test && !new.test {

@@ -23,6 +23,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::batcher::Batcher;
@@ -82,6 +83,10 @@ pub(super) struct Submission {
     pub limit: u32,
     pub lifetime: Duration,
     pub key: Option<Key>,
+    /// Whether the account's webhooks are to be told of the end …
+    pub to_webhooks: bool,
+    /// … and which other address.
+    pub webhook_url: Option<String>,
 }
 
 impl Submission {
@@ -174,10 +179,18 @@ pub(super) enum Answer {
 pub(super) struct Changes(Batcher<Writer>);
 
 impl Changes {
-    /// For the tasks of a node, whose idempotency keys live so long.
-    pub fn start(store: Store, node: Uuid, news: News, key_lifetime: Duration) -> Self {
+    /// For the tasks of a node, whose idempotency keys live so long; `owed` is told of ends that somebody
+    /// is to be told of.
+    pub fn start(
+        store: Store,
+        node: Uuid,
+        news: News,
+        owed: Arc<Notify>,
+        key_lifetime: Duration,
+    ) -> Self {
         Self(Batcher::start(|| {
-            Writer::new(store.clone(), node, news.clone(), key_lifetime)
+            let (store, news, owed) = (store.clone(), news.clone(), Arc::clone(&owed));
+            Writer::new(store, node, news, owed, key_lifetime)
         }))
     }
 

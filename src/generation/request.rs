@@ -42,6 +42,8 @@ pub struct Request {
     pub strict: bool,
     /// The quote whose price is to hold.
     pub quote: Option<String>,
+    /// An address that is to be told of the end, checked already.
+    pub webhook_url: Option<String>,
 }
 
 /// A kind of work.
@@ -126,16 +128,22 @@ impl Request {
     /// SHA-256 of everything that was asked, the model by its slug: what an idempotency key stands
     /// for. A quote is not part of it: it is how the caller pays, not what for.
     pub(super) fn hash(&self, slug: &str) -> [u8; 32] {
-        self.digest(slug, self.expects, self.scene)
+        self.digest(slug, self.expects, self.scene, self.webhook_url.as_deref())
     }
 
-    /// The same without what the caller expects of the model, which changes nothing of what runs:
-    /// what a quote stands for.
+    /// The same without what changes nothing of what runs, which is what the caller expects of the model
+    /// and who is told: what a quote stands for.
     pub(super) fn hash_of_work(&self, slug: &str) -> [u8; 32] {
-        self.digest(slug, None, None)
+        self.digest(slug, None, None, None)
     }
 
-    fn digest(&self, slug: &str, expects: Option<MediaType>, scene: Option<Scene>) -> [u8; 32] {
+    fn digest(
+        &self,
+        slug: &str,
+        expects: Option<MediaType>,
+        scene: Option<Scene>,
+        webhook_url: Option<&str>,
+    ) -> [u8; 32] {
         #[derive(Serialize)]
         struct Asked<'a> {
             model: &'a str,
@@ -151,6 +159,9 @@ impl Request {
             expects: Option<&'static str>,
             scene: Option<Scene>,
             strict: bool,
+            // Left out when there is none: so old hashes hold.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            webhook_url: Option<&'a str>,
         }
         let asked = Asked {
             model: slug,
@@ -170,6 +181,7 @@ impl Request {
             expects: expects.map(MediaType::as_str),
             scene,
             strict: self.strict,
+            webhook_url,
         };
         let text =
             serde_json::to_vec(&asked).expect("plain values with text keys always serialize");

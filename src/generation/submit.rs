@@ -45,6 +45,7 @@ pub(super) async fn submit(
     let place = Arc::clone(&core.places)
         .try_acquire_owned()
         .map_err(|_| SubmitError::Busy)?;
+    let webhook_url = request.webhook_url.clone();
     let references = keep_references(core, caller.account_id(), request).await?;
     Arc::make_mut(&mut prepared.work).references = references;
 
@@ -62,6 +63,8 @@ pub(super) async fn submit(
         limit: limit.saturating_add(queued),
         lifetime: core.settings.lifetime(prepared.model.typical_seconds.1),
         key,
+        to_webhooks: caller.has_webhooks(),
+        webhook_url,
     };
     let unsure = core.doubt.until_settled();
     let outcome = core.changes.submit(account_id, id, submission).await?;

@@ -196,6 +196,15 @@ table! {
         secret: false,
     } read parse::boolean;
 
+    EGRESS_PRIVATE: bool = {
+        name: "egress_private",
+        env: "PIOOY_EGRESS_PRIVATE",
+        default: Unset::Default("no"),
+        doc: "Whether addresses that callers name may be on this machine or in its private networks",
+        allowed: YES_OR_NO,
+        secret: false,
+    } read parse::boolean;
+
     BODY_MAX: usize = {
         name: "body_max",
         env: "PIOOY_BODY_MAX",

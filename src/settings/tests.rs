@@ -40,6 +40,7 @@ fn without_a_word_there_are_defaults() {
     assert_eq!(settings.sandbox_for_live, SandboxForLive::Auto);
     assert_eq!(settings.jwt, None);
     assert!(!settings.trusted_proxy);
+    assert!(!settings.egress_private);
     assert_eq!(settings.body_bytes_max, 24 << 20);
     assert_eq!(settings.lease, Duration::from_secs(15));
     assert_eq!(settings.task_deadline, Duration::from_secs(3600));
@@ -81,6 +82,7 @@ fn every_setting_can_be_set() {
         trust_forwarded = true
         allowed_hosts = ["piooy.example", "other.example"]
         allowed_origins = ["https://page.example"]
+        egress_private = true
         body_max = "1MiB"
         lease_seconds = 30
         task_deadline = "2h"
@@ -104,6 +106,7 @@ fn every_setting_can_be_set() {
         })
     );
     assert!(settings.trusted_proxy);
+    assert!(settings.egress_private);
     assert_eq!(settings.allowed_hosts, ["piooy.example", "other.example"]);
     assert_eq!(settings.allowed_origins, ["https://page.example"]);
     assert_eq!(settings.body_bytes_max, 1 << 20);

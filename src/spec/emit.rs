@@ -17,7 +17,7 @@
 use std::fs;
 use std::path::Path;
 
-use prost_reflect::{DescriptorPool, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor, ServiceDescriptor};
 
 // Paths are written out because a file that is borrowed by path looks for its modules beside itself.
 #[path = "emit/messages.rs"]
@@ -85,6 +85,14 @@ impl Spec {
         self.pool
             .services()
             .filter(|service| service.package_name() == self.package)
+    }
+
+    /// The messages of the package that addresses of callers are sent, by name.
+    fn webhooks(&self) -> impl Iterator<Item = (String, MessageDescriptor)> + '_ {
+        self.pool
+            .all_messages()
+            .filter(|message| message.package_name() == self.package)
+            .filter_map(|message| Some((options::webhook(&message)?, message)))
     }
 
     /// Writes everything into `out`: `{package}.rs`, `descriptors.bin` and `openapi.json`.

@@ -114,6 +114,12 @@ reasons! {
     TaskNotFound "TASK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such API key.
     ApiKeyNotFound "API_KEY_NOT_FOUND" 5 404 never Caller;
+    /// The account has no such webhook.
+    WebhookNotFound "WEBHOOK_NOT_FOUND" 5 404 never Caller;
+    /// The account has no such delivery.
+    DeliveryNotFound "DELIVERY_NOT_FOUND" 5 404 never Caller;
+    /// The webhook was deleted, or is disabled because its address answered 410.
+    WebhookGone "WEBHOOK_GONE" 9 410 never Caller;
     /// There is no such account.
     AccountNotFound "ACCOUNT_NOT_FOUND" 5 404 never Caller;
     /// There is an account of that name already.

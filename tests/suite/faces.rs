@@ -12,6 +12,7 @@
 //! | [`discovery`], [`docs`] | who looks for the server finds it, and people how to connect |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
+//! | [`webhooks`] | callers are told of ends, and nobody else is |
 //! | [`mcp_fuzz`] | nothing that is posted breaks the server |
 //! | [`mcp_rmcp`] | the official Rust client of MCP understands the server |
 //! | [`mcp_tools`] | tools lead a model right, wait, and show what was made |
@@ -46,3 +47,4 @@ mod rate;
 mod rest;
 mod rest_tasks;
 mod server;
+mod webhooks;

@@ -5,6 +5,7 @@ mod fakes;
 mod support;
 
 mod accounts;
+mod egress;
 mod faces;
 mod gate;
 mod generation;
@@ -17,6 +18,7 @@ mod rooms;
 mod statement;
 mod store;
 mod upstreams;
+mod webhooks;
 
 /// The package `echo.v1` of `tests/fixtures`; generated code names its own place, which is here.
 mod echo {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with those it may use beside itself. `main`, `cli` and `lib` put the rooms together and may use all.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     (
         "adapters",
         &[
@@ -18,6 +18,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "providers",
             "spec",
             "store",
+            "webhooks",
         ],
     ),
     ("gate", &["accounts", "spec"]),
@@ -40,6 +41,8 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("assets", &[]),
     ("store", &[]),
     ("settings", &[]),
+    ("webhooks", &["egress", "store"]),
+    ("egress", &[]),
     ("spec", &[]),
 ];
 

@@ -1,3 +1,4 @@
 INSERT INTO accounts (id, name, plan, founding)
 VALUES ($1, $2, $3, $4)
-RETURNING id, name, plan, created_at
+RETURNING id, name, plan, created_at,
+       EXISTS (SELECT FROM webhooks AS w WHERE w.account_id = accounts.id AND w.disabled_at IS NULL) AS has_webhooks

@@ -1,4 +1,5 @@
 UPDATE accounts
 SET plan = $2
 WHERE name = $1
-RETURNING id, name, plan, created_at
+RETURNING id, name, plan, created_at,
+       EXISTS (SELECT FROM webhooks AS w WHERE w.account_id = accounts.id AND w.disabled_at IS NULL) AS has_webhooks

@@ -24,6 +24,7 @@ use crate::spec::v1::{
     GetTaskStatusRequest, ListTasksRequest, ListTasksResponse, MediaType as MediaTypeMessage,
     Output, QuoteResponse, Task, TaskCredits, TaskError, WatchTaskRequest, task,
 };
+use crate::webhooks::WebhookError;
 
 /// Tasks in a page when the request does not say.
 const PAGE_DEFAULT: u32 = 20;
@@ -49,6 +50,7 @@ impl GenerationService for Api {
             expects: Some(MediaType::Image),
             strict: asked.strict,
             quote: given(asked.quote_id),
+            webhook_url: self.webhook_url(&asked.webhook_url)?,
             ..generation::Request::default()
         };
         self.submit(&caller, request, key, wait).await
@@ -74,6 +76,7 @@ impl GenerationService for Api {
             expects: Some(MediaType::Video),
             strict: asked.strict,
             quote: given(asked.quote_id),
+            webhook_url: self.webhook_url(&asked.webhook_url)?,
             ..generation::Request::default()
         };
         self.submit(&caller, request, key, wait).await
@@ -83,7 +86,12 @@ impl GenerationService for Api {
         let (caller, key) = (caller(&request)?, header_key(request.metadata())?);
         let (wait, mut asked) = Wait::of(request, |asked| asked.wait_seconds);
         let key = key.or(given(std::mem::take(&mut asked.idempotency_key)));
-        self.submit(&caller, wish(asked).await?, key, wait).await
+        let webhook_url = self.webhook_url(&asked.webhook_url)?;
+        let request = generation::Request {
+            webhook_url,
+            ..wish(asked).await?
+        };
+        self.submit(&caller, request, key, wait).await
     }
 
     async fn quote(
@@ -211,6 +219,20 @@ impl Api {
         Ok(Response::new(self.task_message(task)))
     }
 
+    /// The address that a request names, if it may be told.
+    fn webhook_url(&self, text: &str) -> Result<Option<String>, ApiError> {
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        match self.webhooks.address(text) {
+            Ok(url) => Ok(Some(url.into())),
+            Err(error @ (WebhookError::Url | WebhookError::Address(_))) => {
+                Err(invalid("webhook_url", error.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn task_message(&self, task: generation::Task) -> Task {
         task_message(task, &self.assets)
     }
@@ -226,7 +248,8 @@ fn header_key(metadata: &MetadataMap) -> Result<Option<String>, ApiError> {
     Ok(given(text.to_owned()))
 }
 
-/// A request for either media; what is in `options` counts where the outer field is not given.
+/// A request for either media; what is in `options` counts where the outer field is not given. Whom to tell of its
+/// end is left out: a quote does not look at it.
 async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
     let expects = match asked.media_type() {
         MediaTypeMessage::Unspecified => None,
@@ -260,6 +283,7 @@ async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
         scene: Scene::parse(&asked.scene),
         strict: asked.strict,
         quote: given(asked.quote_id),
+        webhook_url: None,
     })
 }
 
@@ -318,7 +342,8 @@ pub(super) fn media_message(media: MediaType) -> MediaTypeMessage {
     }
 }
 
-fn task_message(task: generation::Task, assets: &Assets) -> Task {
+/// A task, as every face tells it, with links that work from now on.
+pub(super) fn task_message(task: generation::Task, assets: &Assets) -> Task {
     let now = SystemTime::now();
     Task {
         task_id: task.id.to_string(),

@@ -34,6 +34,8 @@ pub(super) struct Ended {
     pub key_id: Option<Uuid>,
     pub created_at: SystemTime,
     pub finished_at: SystemTime,
+    /// Somebody is to be told.
+    pub owes: bool,
 }
 
 /// Credits that a task of a key gave back.
@@ -51,6 +53,8 @@ pub(super) struct Decided {
     /// What keys have spent, by key, with their accounts.
     pub spent: HashMap<Uuid, (Uuid, Spending)>,
     pub given_back: Vec<GivenBack>,
+    /// Somebody is to be told of an end.
+    pub owes: bool,
     /// In the order of the changes.
     pub answers: Vec<Answer>,
 }
@@ -67,6 +71,7 @@ pub(super) fn decide(found: Found, jobs: &[Change]) -> Result<Decided, StoreErro
             accepted: HashSet::new(),
             spent: HashMap::new(),
             given_back: Vec::new(),
+            owes: false,
             answers: Vec::with_capacity(jobs.len()),
         },
     };
@@ -165,6 +170,7 @@ impl Deciding {
         let Ended {
             quoted, charged, ..
         } = ended;
+        self.decided.owes |= ended.owes;
         if !ended.test {
             self.decided
                 .chains
@@ -225,6 +231,8 @@ mod tests {
             limit,
             lifetime: Duration::from_secs(60),
             key: key.map(|(key, asked)| Key::new(ACCOUNT, test, key, &[asked; 32])),
+            to_webhooks: false,
+            webhook_url: None,
         };
         Change {
             account_id: ACCOUNT,
@@ -367,6 +375,7 @@ mod tests {
             key_id: Some(KEY),
             created_at: SystemTime::UNIX_EPOCH,
             finished_at: SystemTime::UNIX_EPOCH,
+            owes: false,
         };
         let found = Found {
             chains,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -49,6 +50,8 @@ pub(super) struct Writer {
     store: Store,
     node: Uuid,
     news: News,
+    /// Told when somebody is to be told of an end.
+    owed: Arc<Notify>,
     /// How long an idempotency key is remembered.
     key_lifetime: Duration,
     /// Where the chains of accounts end when what this writer has sent is committed.
@@ -83,11 +86,18 @@ impl Batch for Writer {
 
 impl Writer {
     /// For the tasks of a node, whose idempotency keys live so long.
-    pub fn new(store: Store, node: Uuid, news: News, key_lifetime: Duration) -> Self {
+    pub fn new(
+        store: Store,
+        node: Uuid,
+        news: News,
+        owed: Arc<Notify>,
+        key_lifetime: Duration,
+    ) -> Self {
         Self {
             store,
             node,
             news,
+            owed,
             key_lifetime,
             ends: Ends::default(),
             line: Mutex::default(),
@@ -142,6 +152,7 @@ impl Writer {
                         key_id: None,
                         created_at: SystemTime::UNIX_EPOCH,
                         finished_at: SystemTime::UNIX_EPOCH,
+                        owes: false,
                     });
                 }
             }
@@ -183,6 +194,9 @@ impl Writer {
             )
         });
         let (at, (), begun, (), ended, ..) = done.await?;
+        if ended.values().any(|ended| ended.owes) {
+            self.owed.notify_one();
+        }
         for (job, answer) in jobs.iter().zip(&mut decided.answers) {
             match (answer, &job.what) {
                 (Answer::Submitted(outcome @ Outcome::Accepted { .. }), What::Submit(asked)) => {
@@ -221,6 +235,9 @@ impl Writer {
             line.transaction_in_two(async |client: &Client| self.look(client, jobs).await, write);
         let decided = done.await?;
         self.ends.remember(&decided.chains);
+        if decided.owes {
+            self.owed.notify_one();
+        }
         Ok(decided.answers)
     }
 
@@ -457,6 +474,7 @@ async fn finish(
             key_id: row.try_get(4)?,
             created_at: row.try_get(5)?,
             finished_at: row.try_get(6)?,
+            owes: row.try_get(7)?,
         };
         Ok((row.try_get(0)?, ended))
     };
@@ -476,7 +494,7 @@ async fn insert(
     if rows.is_empty() {
         return Ok(());
     }
-    let values: [&(dyn ToSql + Sync); 13] = [
+    let values: [&(dyn ToSql + Sync); 15] = [
         &node,
         &column(&rows, |(job, _)| job.account_id),
         &column(&rows, |(job, _)| job.id),
@@ -490,6 +508,8 @@ async fn insert(
         &column(&rows, |(.., s)| s.model.as_str()),
         &column(&rows, |(.., s)| s.provider.as_str()),
         &column(&rows, |(.., s)| json(&*s.work)),
+        &column(&rows, |(.., s)| s.to_webhooks.then_some(true)),
+        &column(&rows, |(.., s)| s.webhook_url.as_deref()),
     ];
     query(client, INSERT, &values).await.map(drop)
 }

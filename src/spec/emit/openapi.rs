@@ -51,6 +51,11 @@ pub fn document(spec: &Spec) -> Result<String, Wrong> {
             );
         }
     }
+    let mut webhooks = None;
+    for (name, message) in spec.webhooks() {
+        let item = PathItem::new(HttpMethod::Post, webhook(&message)?);
+        webhooks = Some(webhooks.unwrap_or_else(PathsBuilder::new).path(name, item));
+    }
     let document = OpenApiBuilder::new()
         .info(info())
         .servers(Some([ServerBuilder::new()
@@ -58,6 +63,7 @@ pub fn document(spec: &Spec) -> Result<String, Wrong> {
             .description(Some("This server."))
             .build()]))
         .paths(paths.build())
+        .webhooks(webhooks.map(PathsBuilder::build))
         .components(Some(components(spec)?))
         .security(Some([
             SecurityRequirement::new("bearer", [""; 0]),
@@ -225,6 +231,49 @@ fn success(method: &MethodDescriptor) -> Result<Response, Wrong> {
         .build())
 }
 
+/// The headers of what addresses of callers are sent (Standard Webhooks 1.0).
+const SIGNED: [(&str, &str); 3] = [
+    (
+        "webhook-id",
+        "The id of the delivery, the same each time it is sent.",
+    ),
+    (
+        "webhook-timestamp",
+        "When it was sent, in seconds since 1970.",
+    ),
+    (
+        "webhook-signature",
+        "One or more signatures, with a space between: v1, a comma, and the Base64 of the HMAC-SHA256 of id, timestamp \
+         and body with dots between.",
+    ),
+];
+
+/// What addresses of callers are sent, and what they should answer.
+fn webhook(message: &MessageDescriptor) -> Result<Operation, Wrong> {
+    let content = ContentBuilder::new().schema(Some(reference(message.name())));
+    let body = RequestBodyBuilder::new()
+        .content("application/json", content.build())
+        .required(Some(Required::True));
+    let yes = ResponseBuilder::new().description("Taken: it is not sent again.");
+    let mut operation = OperationBuilder::new();
+    for (name, description) in SIGNED {
+        let header = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::True)
+            .description(Some(description))
+            .schema(Some(typed(json!({"type": "string"}))?));
+        operation = operation.parameter(header.build());
+    }
+    Ok(operation
+        .description(Some(options::message_comment(message)?))
+        // Keys are for calls in the other direction.
+        .securities(Some(Vec::<SecurityRequirement>::new()))
+        .request_body(Some(body.build()))
+        .response("2XX", yes.build())
+        .build())
+}
+
 /// The statuses that an operation can answer with beside success.
 fn error_statuses(http: &Http, submits: bool) -> BTreeSet<u16> {
     let only_submits = [402, 409, 410, 413, 415];
@@ -253,6 +302,9 @@ fn components(spec: &Spec) -> Result<Components, Wrong> {
                 collect(spec, &method.output(), Way::Out, &mut schemas)?;
             }
         }
+    }
+    for (_, message) in spec.webhooks() {
+        collect(spec, &message, Way::Out, &mut schemas)?;
     }
     schemas.insert("Error".to_owned(), error_schema());
     let mut components = ComponentsBuilder::new();

@@ -1,7 +1,8 @@
 //! Reads what the protos say of a method or field beside its type: comments and options.
 
 use prost_reflect::{
-    DynamicMessage, FieldDescriptor, FileDescriptor, MethodDescriptor, ReflectMessage, Value,
+    DynamicMessage, FieldDescriptor, FileDescriptor, MessageDescriptor, MethodDescriptor,
+    ReflectMessage, Value,
 };
 
 use super::Wrong;
@@ -100,7 +101,7 @@ pub fn field_comment(field: &FieldDescriptor) -> Result<String, Wrong> {
 ///
 /// # Errors
 /// When there is none.
-pub fn message_comment(message: &prost_reflect::MessageDescriptor) -> Result<String, Wrong> {
+pub fn message_comment(message: &MessageDescriptor) -> Result<String, Wrong> {
     comment(&message.parent_file(), message.path(), message.full_name())
 }
 
@@ -241,6 +242,11 @@ pub fn tool(method: &MethodDescriptor) -> Result<Option<Tool>, Wrong> {
         hints,
         view,
     }))
+}
+
+/// The name under which addresses of callers are sent the message; none: they are not.
+pub fn webhook(message: &MessageDescriptor) -> Option<String> {
+    text_extension(&message.options(), "piooy.options.v1.webhook")
 }
 
 /// The media type of the file that the method answers with; none: it answers with messages.

@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 
 use super::answers::{self, as_grpc_says, envelope, unary};
 use super::server::{QUICK_MODEL, Server};
+use crate::webhooks::receiver::{Receiver, yes};
 
 type Envelopes = Pin<Box<dyn Future<Output = Vec<Value>> + Send>>;
 
@@ -23,6 +24,7 @@ type OverGrpc = fn(Channel, String, &'static str, Value) -> Envelopes;
 /// How one method is played.
 struct Play {
     method: &'static str,
+    /// A list holds one for each face.
     request: Value,
     /// Fields of the answer that no two calls share.
     own: &'static [&'static str],
@@ -54,11 +56,37 @@ macro_rules! plays {
     };
 }
 
+impl Play {
+    fn request(&self, face: usize) -> &Value {
+        match &self.request {
+            Value::Array(requests) => &requests[face],
+            request => request,
+        }
+    }
+}
+
 const NEW_TASK: &[&str] = &["taskId", "createdAt"];
 
-/// A play of every method, for a task that has ended and a key of the account. Those that read come first, since the
-/// others leave things to be read.
-fn plays(task: &str, api_key: &str) -> Vec<Play> {
+/// What there is to be played with.
+#[derive(Default)]
+struct Things {
+    /// A task that has ended.
+    task: String,
+    api_key: String,
+    /// A delivery about the task.
+    delivery: String,
+    /// One for each face to delete.
+    webhooks: [String; 2],
+}
+
+/// A play of every method. Those that read come first, since the others leave things to be read.
+fn plays(things: &Things) -> Vec<Play> {
+    let Things {
+        task,
+        api_key,
+        delivery,
+        webhooks,
+    } = things;
     let picture =
         json!({"model": QUICK_MODEL, "prompt": "[sandbox:hang] a pebble", "aspect_ratio": "16:9"});
     let video = json!({"model": "gemini-omni-1-2", "prompt": "[sandbox:hang] waves", "resolution": "360p", "duration": "4"});
@@ -74,6 +102,10 @@ fn plays(task: &str, api_key: &str) -> Vec<Play> {
             json!({"kinds": ["GRANT"], "from": "2020-01-01T00:00:00Z"}), &[];
         "ExportTransactions" file ExportTransactionsRequest -> HttpBody, json!({"kinds": ["GRANT", "HOLD"]}), &[];
         "ListApiKeys" unary ListApiKeysRequest -> ListApiKeysResponse, json!({}), &[];
+        "ListWebhooks" unary ListWebhooksRequest -> ListWebhooksResponse, json!({}), &[];
+        "ListDeliveries" unary ListDeliveriesRequest -> ListDeliveriesResponse,
+            json!({"taskId": task, "status": "DELIVERED", "pageSize": 5}), &[];
+        "GetSigningSecret" unary GetSigningSecretRequest -> SigningSecret, json!({}), &[];
         "GenerateImage" unary GenerateImageRequest -> Task, picture.clone(), NEW_TASK;
         "GenerateVideo" unary GenerateVideoRequest -> Task, video, NEW_TASK;
         "Generate" unary GenerateRequest -> Task, picture, NEW_TASK;
@@ -81,6 +113,14 @@ fn plays(task: &str, api_key: &str) -> Vec<Play> {
         "CreateApiKey" unary CreateApiKeyRequest -> CreateApiKeyResponse,
             json!({"name": "booth", "test": true, "scopes": ["read"]}), &["key", "id", "prefix", "createdAt"];
         "RevokeApiKey" unary RevokeApiKeyRequest -> ApiKey, json!({"id": api_key}), &[];
+        "CreateWebhook" unary CreateWebhookRequest -> CreateWebhookResponse,
+            json!({"url": "https://example.com/piooy"}), &["secret", "id", "createdAt"];
+        "DeleteWebhook" unary DeleteWebhookRequest -> Webhook,
+            json!([{"id": webhooks[0]}, {"id": webhooks[1]}]), &["id", "createdAt"];
+        "RedeliverWebhook" unary RedeliverWebhookRequest -> Delivery, json!({"id": delivery}),
+            &["attempts", "attemptedAt", "nextAttemptAt"];
+        "RotateSigningSecret" unary RotateSigningSecretRequest -> SigningSecret, json!({}),
+            &["secret", "createdAt"];
         "CreateAccount" unary CreateAccountRequest -> Account, json!({"name": "acme", "plan": "pro"}), &[];
         "ListAccounts" unary ListAccountsRequest -> ListAccountsResponse, json!({}), &[];
         "SetPlan" unary SetPlanRequest -> Account, json!({"account": "acme", "plan": "free"}), &[];
@@ -184,17 +224,33 @@ async fn over_mcp(
 
 #[test]
 fn every_method_is_played() {
-    let played: BTreeSet<&str> = plays("", "").iter().map(|play| play.method).collect();
+    let played: BTreeSet<&str> = plays(&Things::default())
+        .iter()
+        .map(|play| play.method)
+        .collect();
     let all: BTreeSet<&str> = METHODS.iter().map(|info| info.name).collect();
     assert_eq!(played, all);
 }
 
 #[tokio::test]
 async fn every_method_answers_alike() {
-    let server = Server::start().await;
-    let task = server.picture().await;
+    let server = Server::with(&[("PIOOY_EGRESS_PRIVATE", "yes")]).await;
+    let receiver = Receiver::start(yes).await;
+    let asked = json!({"model": QUICK_MODEL, "prompt": "a pebble", "webhook_url": receiver.url});
+    let task = server.picture_of(&asked).await;
+    let delivery = server.delivered(&task).await;
     let all = [Scope::Generate, Scope::Read, Scope::Keys];
     let key = server.key("dev", &all, true).await;
+    let webhook = async || {
+        let asked = json!({"url": receiver.url});
+        let path = "/api/v1/webhooks";
+        let made = server.rest(Some(&key), "POST", path, &asked).await.envelope;
+        made["data"]["webhook"]["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    };
+    let webhooks = [webhook().await, webhook().await];
     let admin = server.key("dev", &Scope::ALL, false).await;
     let listed = server
         .rest(Some(&key), "GET", "/api/v1/apikeys", &Value::Null)
@@ -208,10 +264,16 @@ async fn every_method_answers_alike() {
         .expect("a text");
 
     let channel = server.channel().await;
-    for play in plays(task["taskId"].as_str().expect("a text"), first_key) {
+    let things = Things {
+        task: task["taskId"].as_str().expect("a text").to_owned(),
+        api_key: first_key.to_owned(),
+        delivery,
+        webhooks,
+    };
+    for play in plays(&things) {
         let (info, own) = (info(play.method), play.own);
         let key = if info.scope == "admin" { &admin } else { &key };
-        let asked = play.request.clone();
+        let asked = play.request(0).clone();
         let grpc = (play.over_grpc)(channel.clone(), key.clone(), info.grpc_path, asked).await;
         assert!(
             grpc.iter().all(|said| said["code"] == 0),
@@ -225,11 +287,11 @@ async fn every_method_answers_alike() {
         for (face, said) in [
             (
                 "REST",
-                over_rest(&server, Some(key), info, &play.request).await,
+                over_rest(&server, Some(key), info, play.request(1)).await,
             ),
             (
                 "MCP",
-                over_mcp(&server, Some(key), info, &play.request).await,
+                over_mcp(&server, Some(key), info, play.request(1)).await,
             ),
         ] {
             let Some(said) = said else { continue };

@@ -114,6 +114,8 @@ impl Server {
 
     /// A server with those environment variables.
     pub async fn with(environment: &[(&str, &str)]) -> Self {
+        // The program does this before all else.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let database = support::database().await;
         let data = tempfile::tempdir().expect("a directory can be made");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -184,9 +186,14 @@ impl Server {
     /// Asks for a picture with the test key and waits for it; answers with the task.
     pub async fn picture(&self) -> Value {
         let request = json!({"model": QUICK_MODEL, "prompt": "a pebble", "seed": 1});
+        self.picture_of(&request).await
+    }
+
+    /// The same with a request of the caller's own.
+    pub async fn picture_of(&self, request: &Value) -> Value {
         let key = Some(self.test_key.as_str());
         let asked = self
-            .rest(key, "POST", "/api/v1/generate/image", &request)
+            .rest(key, "POST", "/api/v1/generate/image", request)
             .await;
         let id = asked.envelope["data"]["taskId"].as_str().expect("a taskId");
         let path = format!("/api/v1/tasks/{id}");
