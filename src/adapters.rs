@@ -40,6 +40,7 @@ mod observe;
 pub mod progress;
 mod rest;
 pub mod server;
+mod uploads;
 
 pub use mcp::{PATH as MCP_PATH, about};
 
@@ -97,6 +98,7 @@ impl Faces {
             .merge(rest::router(&house))
             .merge(mcp::router(&house))
             .merge(files::router(&house))
+            .merge(uploads::router(&house))
             .merge(discovery::router(&house))
             .merge(docs::router(&house))
             .fallback(rest::not_found)

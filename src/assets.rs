@@ -1,8 +1,8 @@
 //! Results of generations and the reference pictures they start from: kept in an object store,
 //! given out by signed links that expire.
 //!
-//! What is written never changes: a result's path names its task and its place, an input's path is
-//! its content's hash, and writing either again with the same bytes changes nothing that a reader
+//! What is written never changes: a result's path names its task and its place, an upload's its id, an
+//! input's path is its content's hash, and writing either again with the same bytes changes nothing that a reader
 //! can see. Writes are atomic; a path is handed out only after its bytes are durable.
 //!
 //! Bounds: [`OUTPUT_BYTES_MAX`] and [`INPUT_BYTES_MAX`] for lengths, a decode's memory in
@@ -19,6 +19,7 @@ mod mp4;
 mod path;
 mod picture;
 mod preview;
+mod upload;
 
 use std::{
     io, ops::Range, path::Path as DirectoryPath, sync::Arc, thread::available_parallelism,
@@ -39,6 +40,7 @@ pub use self::{
     file_type::FileType,
     link::Link,
     preview::PREVIEW_BYTES_MAX,
+    upload::{OpenUpload, UPLOAD_LIFE, UPLOAD_LINK_LIFE, UploadId},
 };
 use self::{
     content::{examine, sha256_hex},
@@ -185,11 +187,7 @@ impl Assets {
     /// [`AssetError::TooLarge`], [`AssetError::UnsupportedType`] and [`AssetError::Storage`].
     pub async fn put_input(&self, account_id: Uuid, bytes: Bytes) -> Result<InputRef, AssetError> {
         let size_bytes = bounded_length(&bytes, INPUT_BYTES_MAX)?;
-        let file_type = FileType::sniff(&bytes)
-            .filter(|file_type| file_type.is_picture())
-            .ok_or(AssetError::UnsupportedType {
-                allowed: "PNG, JPEG, WebP and GIF",
-            })?;
+        let file_type = check_picture(&bytes)?;
         let sha256 = {
             let bytes = bytes.clone();
             self.work(move || sha256_hex(&bytes)).await?
@@ -251,7 +249,7 @@ impl Assets {
         let file_type = match &path {
             AssetPath::Output { file_type, .. } => *file_type,
             AssetPath::Thumbnail { .. } => FileType::Jpeg,
-            AssetPath::Input { .. } => self.sniff_stored(&meta).await?,
+            AssetPath::Input { .. } | AssetPath::Upload { .. } => self.sniff_stored(&meta).await?,
         };
         Ok(OpenedAsset {
             mime_type: file_type.mime_type(),
@@ -321,6 +319,15 @@ impl OpenedAsset {
         let found = self.store.get_opts(&self.meta.location, options).await?;
         Ok(found.into_stream().map_err(AssetError::from).boxed())
     }
+}
+
+/// The type of a picture to work from.
+fn check_picture(bytes: &[u8]) -> Result<FileType, AssetError> {
+    FileType::sniff(bytes)
+        .filter(|file_type| file_type.is_picture())
+        .ok_or(AssetError::UnsupportedType {
+            allowed: "PNG, JPEG, WebP and GIF",
+        })
 }
 
 /// The store's own tag when it is strong; else one made of time and length, which is as good for

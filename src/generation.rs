@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::assets::Assets;
 use crate::catalog::{Catalog, Model};
+use crate::egress::Egress;
 use crate::gate::Caller;
 use crate::ledger::Ledger;
 use crate::providers::Providers;
@@ -35,6 +36,7 @@ mod batcher;
 mod board;
 mod changes;
 mod errors;
+mod inputs;
 mod key;
 mod news;
 mod prepare;
@@ -51,6 +53,7 @@ mod watch;
 mod worker;
 
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use inputs::Picture;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
 pub use settings::Settings;
@@ -80,6 +83,8 @@ pub struct Parts {
     pub providers: Providers,
     /// Where results and reference pictures are kept.
     pub assets: Assets,
+    /// The way to pictures that callers name by address.
+    pub egress: Egress,
     /// Signs quotes; the same on every replica.
     pub quote_secret: [u8; 32],
 }
@@ -102,6 +107,7 @@ struct Core {
     catalog: Arc<Catalog>,
     providers: Providers,
     assets: Assets,
+    egress: Egress,
     quotes: Quotes,
     settings: Settings,
     board: Board,
@@ -156,6 +162,7 @@ impl Generation {
             catalog: parts.catalog,
             providers: parts.providers,
             assets: parts.assets,
+            egress: parts.egress,
             quotes: Quotes::new(&parts.quote_secret),
             board: Board::default(),
             news,

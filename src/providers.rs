@@ -83,6 +83,8 @@ pub struct Job {
     pub audio: bool,
     /// A number that makes the result repeatable, where the upstream supports that.
     pub seed: Option<u32>,
+    /// What must not be seen, in words; none where the model does not take it.
+    pub negative_prompt: Option<String>,
     /// The reference pictures. Present when [`Provider::submit`] and [`Provider::lookup`] are
     /// called and at the first [`Provider::poll`] of a process; let go afterwards, since a job may
     /// be polled for an hour.

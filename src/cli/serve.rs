@@ -20,6 +20,7 @@ use crate::adapters::handlers::Api;
 use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
 use crate::catalog::Catalog;
+use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation};
 use crate::ledger::Ledger;
@@ -175,6 +176,9 @@ async fn assemble(
         catalog: catalog.clone(),
         providers: Providers::new(Arc::new(Sandbox::default())),
         assets: assets.clone(),
+        egress: Egress::new(egress::Policy {
+            private_allowed: settings.egress_private,
+        })?,
         quote_secret: secret(&store, QUOTE_SECRET).await?,
     };
     let bounds = generation::Settings {

@@ -80,6 +80,7 @@ impl Api {
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
+            negative_prompt: model.negative_prompt,
         }
     }
 }
