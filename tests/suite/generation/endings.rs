@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use piooy::generation::{Credits, Request, Settings, Status, Task};
+use piooy::generation::{Credits, Picture, Request, Settings, Status, Task};
 use piooy::providers::FailureReason;
 
 use super::fixture::{
@@ -150,7 +150,7 @@ async fn reference_images_reach_the_picture() {
         &node,
         &caller,
         Request {
-            reference_images: vec![bytes.clone()],
+            reference_images: vec![Picture::Inline(bytes.clone())],
             ..large()
         },
     )
