@@ -223,6 +223,20 @@ impl Assets {
         Ok(found.bytes().await?)
     }
 
+    /// Whether an address is that of one of our own files, which [`Assets::read_link`] reads without a request.
+    #[must_use]
+    pub fn is_own_link(&self, url: &str) -> bool {
+        self.links.is_own(url)
+    }
+
+    /// Reads the kept file of at most [`INPUT_BYTES_MAX`] that a link leads to.
+    ///
+    /// # Errors
+    /// [`AssetError::LinkInvalid`], [`AssetError::LinkExpired`] and those of [`Assets::read_all`].
+    pub async fn read_link(&self, url: &str, now: SystemTime) -> Result<Bytes, AssetError> {
+        self.read_all(self.links.follow(url, now)?).await
+    }
+
     /// A link to a kept file. Links made within the same hour are identical; each lives for at
     /// least 24 hours from `now`.
     #[must_use]

@@ -76,6 +76,12 @@ impl Links {
         }
     }
 
+    /// Whether an address is that of one of our files, good or not.
+    pub fn is_own(&self, url: &str) -> bool {
+        url.strip_prefix(&self.files_url)
+            .is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The path that a whole link leads to.
     ///
     /// # Errors

@@ -8,6 +8,9 @@
 //! one, the text of an address, the id of an upload. So a call that is repeated with its key gets its task
 //! though the link is dead by now, and the same picture given in two ways makes two different requests.
 //!
+//! A link to a file of ours, such as the result of an earlier task, is read from the store, wherever we are: whoever
+//! has it may read the file.
+//!
 //! Bounds: [`FETCH_MAX`] for all pictures of a request together, [`AT_ONCE`] of them at the same time, each as
 //! long as an input may be.
 
@@ -68,7 +71,9 @@ impl Picture {
 /// [`SubmitError::ReferenceAddress`].
 pub(super) fn check_addresses(core: &Core, pictures: &[Picture]) -> Result<(), SubmitError> {
     for (at, picture) in pictures.iter().enumerate() {
-        if let Picture::Url(url) = picture {
+        if let Picture::Url(url) = picture
+            && !core.assets.is_own_link(url.as_str())
+        {
             let checked = core.egress.check_url(url);
             checked.map_err(|error| SubmitError::ReferenceAddress {
                 number: at + 1,
@@ -108,6 +113,10 @@ async fn keep_one(
     let unusable = |error| SubmitError::ReferenceImage { number, error };
     let bytes = match picture {
         Picture::Inline(bytes) => bytes,
+        Picture::Url(url) if core.assets.is_own_link(url.as_str()) => {
+            let read = core.assets.read_link(url.as_str(), SystemTime::now());
+            read.await.map_err(unusable)?
+        }
         Picture::Url(url) => {
             let limits = Limits {
                 bytes_max: usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX),

@@ -82,7 +82,9 @@ async fn an_agent_uploads_by_link_and_names_what_it_sent() {
         edited.envelope
     );
 
-    let others = server.account("acme", "pro", 100).await;
+    let made = server.accounts.create("acme", "pro").await;
+    made.expect("is new");
+    let others = server.key("acme", &[Scope::Generate], true).await;
     let refused = edit(&server, &others, &reference).await;
     assert_eq!(
         (refused.status, refused.reason()),

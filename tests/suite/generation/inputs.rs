@@ -163,6 +163,28 @@ async fn an_upload_belongs_to_its_account_and_ends() {
 }
 
 #[tokio::test]
+async fn a_result_is_worked_on_by_its_link() {
+    let (fixture, upstream) = (Fixture::new().await, Upstream::new("fal"));
+    let node = fixture.node_with(providers(&[&upstream]), settings()).await;
+    let (caller, now) = (fixture.live().await, SystemTime::now());
+    let first = run(&node, &caller, routed("a fox")).await;
+    let link = |at| {
+        let url = first.outputs[0].links(&fixture.assets, at).url;
+        assert!(
+            url.starts_with("https://piooy.test/"),
+            "nobody is there: {url}"
+        );
+        Picture::Url(Url::parse(&url).unwrap())
+    };
+    run(&node, &caller, with(vec![link(now)])).await;
+    assert_eq!(upstream.asked()[1].references, [png()]);
+
+    let old = link(now - Duration::from_secs(26 * 60 * 60));
+    let error = refused(&node, &caller, with(vec![old])).await.to_string();
+    assert!(error.contains("the link has expired"), "{error}");
+}
+
+#[tokio::test]
 async fn what_must_not_be_seen_reaches_the_models_that_take_it() {
     let (fixture, upstream) = (Fixture::new().await, Upstream::new("fal"));
     let node = fixture.node_with(providers(&[&upstream]), settings()).await;
