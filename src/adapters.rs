@@ -18,6 +18,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use http::Method;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::assets::Assets;
@@ -35,6 +36,7 @@ mod errors;
 mod files;
 mod grpc;
 pub mod handlers;
+mod linger;
 mod mcp;
 mod observe;
 pub mod progress;
@@ -56,6 +58,8 @@ pub struct Parts {
     pub catalog: Arc<Catalog>,
     /// How the faces behave.
     pub options: Options,
+    /// Comes true when the server begins to stop: what has no end of its own ends then.
+    pub stop: CancellationToken,
 }
 
 /// How the faces behave.

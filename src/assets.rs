@@ -5,10 +5,16 @@
 //! input's path is its content's hash, and writing either again with the same bytes changes nothing that a reader
 //! can see. Writes are atomic; a path is handed out only after its bytes are durable.
 //!
-//! Bounds: [`OUTPUT_BYTES_MAX`] and [`INPUT_BYTES_MAX`] for lengths, a decode's memory in
-//! `picture`, and as many contents examined at once as there are processors. Examining is CPU
-//! work and runs on blocking threads; others wait their turn without holding a thread.
+//! Results are long, so they come as streams and lie on the disk while they are looked at; how, and
+//! what becomes of one that is broken off, `arrival` tells. Reference pictures are short and are held
+//! whole.
+//!
+//! Bounds: [`OUTPUT_BYTES_MAX`] and [`INPUT_BYTES_MAX`] for lengths, a piece's memory in `arrival`, a
+//! decode's in `picture`, and as many contents examined at once as there are processors.
+//! Examining is CPU work and runs on blocking threads; others wait their turn without holding a
+//! thread.
 
+mod arrival;
 mod conditions;
 mod content;
 pub mod data_uri;
@@ -18,6 +24,7 @@ mod link;
 mod mp4;
 mod path;
 mod picture;
+mod poster;
 mod preview;
 mod upload;
 
@@ -27,13 +34,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use self::{
+    arrival::Arrivals, content::sha256_hex, file_type::SNIFF_BYTES, link::Links, path::AssetPath,
+    preview::Previews,
+};
 pub use self::{
     conditions::{Conditions, Decision, decide},
     error::AssetError,
@@ -41,13 +52,6 @@ pub use self::{
     link::Link,
     preview::PREVIEW_BYTES_MAX,
     upload::{OpenUpload, UPLOAD_LIFE, UPLOAD_LINK_LIFE, UploadId},
-};
-use self::{
-    content::{examine, sha256_hex},
-    file_type::SNIFF_BYTES,
-    link::Links,
-    path::AssetPath,
-    preview::Previews,
 };
 
 /// The longest result that is kept.
@@ -94,18 +98,30 @@ pub struct InputRef {
 #[derive(Clone)]
 pub struct Assets {
     store: Arc<dyn ObjectStore>,
+    arrivals: Arrivals,
     links: Links,
     previews: Arc<Previews>,
     work_permits: Arc<Semaphore>,
 }
 
 impl Assets {
-    /// Assets in any object store. `secret` signs the links, and all replicas share it;
-    /// `public_url` is where callers reach this server.
+    /// Assets in any object store; results wait among the system's temporary files until they are
+    /// sent there. `secret` signs the links, and all replicas share it; `public_url` is where callers
+    /// reach this server.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, secret: [u8; 32], public_url: &str) -> Self {
+        Self::with_arrivals(store, Arrivals::Elsewhere, secret, public_url)
+    }
+
+    fn with_arrivals(
+        store: Arc<dyn ObjectStore>,
+        arrivals: Arrivals,
+        secret: [u8; 32],
+        public_url: &str,
+    ) -> Self {
         Self {
             store,
+            arrivals,
             links: Links::new(&secret, public_url),
             previews: Arc::new(preview::none()),
             work_permits: Arc::new(Semaphore::new(
@@ -115,7 +131,7 @@ impl Assets {
     }
 
     /// Assets in a directory, which is made if it is missing. Writes are flushed to the disk before
-    /// they count.
+    /// they count, and what a killed process left unfinished is removed. Servers may share it.
     ///
     /// # Errors
     /// When the directory cannot be made or opened.
@@ -126,13 +142,22 @@ impl Assets {
     ) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let store = LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
-        Ok(Self::new(Arc::new(store), secret, public_url))
+        let arrivals = Arrivals::beside(directory)?;
+        Ok(Self::with_arrivals(
+            Arc::new(store),
+            arrivals,
+            secret,
+            public_url,
+        ))
     }
 
-    /// Keeps one result of a task and its thumbnail. A video's thumbnail is made from `poster`, a
-    /// still picture in any stored format. Repeating the call is harmless.
+    /// Receives one result of a task and keeps it with its thumbnail. A video's thumbnail is made
+    /// from `poster`, a still picture in any stored format, or from its first keyframe, which is
+    /// possible for H.264 in MP4. Repeating the call is harmless. When it fails or is dropped,
+    /// nothing of the file stays.
     ///
     /// # Errors
+    /// [`AssetError::BrokenOff`] when `file` ends in an error;
     /// [`AssetError::TooLarge`], [`AssetError::UnsupportedType`] and [`AssetError::Damaged`] for
     /// the bytes; [`AssetError::Storage`] when they could not be written. What is wrong with a
     /// poster only costs the thumbnail.
@@ -141,16 +166,23 @@ impl Assets {
         account_id: Uuid,
         task_id: Uuid,
         index: u32,
-        bytes: Bytes,
+        file: impl Stream<Item = io::Result<Bytes>> + Send,
         poster: Option<Bytes>,
     ) -> Result<StoredAsset, AssetError> {
-        let size_bytes = bounded_length(&bytes, OUTPUT_BYTES_MAX)?;
-        let content = {
-            let bytes = bytes.clone();
-            self.work(move || examine(&bytes, poster.as_deref()))
+        let arrival = self.arrivals.receive(file, OUTPUT_BYTES_MAX).await?;
+        let file_type = arrival.file_type;
+        let measures = {
+            let file = Arc::clone(&arrival.file);
+            self.work(move || content::measure(&file, file_type))
                 .await??
         };
-        let thumbnail_path = match content.thumbnail {
+        let thumbnail = {
+            let file = Arc::clone(&arrival.file);
+            let work = self.work(move || content::thumbnail(&file, file_type, poster.as_deref()));
+            // A decoder that gives up on a strange file costs the thumbnail, never the file.
+            work.await.unwrap_or_default()
+        };
+        let thumbnail_path = match thumbnail {
             None => None,
             Some(jpeg) => {
                 let path = AssetPath::Thumbnail {
@@ -166,19 +198,20 @@ impl Assets {
             account_id,
             task_id,
             index,
-            file_type: content.file_type,
+            file_type,
         };
-        self.store.put(&(&path).into(), bytes.into()).await?;
-        Ok(StoredAsset {
+        let stored = StoredAsset {
             path: path.to_string(),
-            mime_type: content.file_type.mime_type(),
-            size_bytes,
-            sha256: content.sha256,
-            width: content.size.map(|(width, _)| width),
-            height: content.size.map(|(_, height)| height),
-            duration_seconds: content.duration_seconds,
+            mime_type: file_type.mime_type(),
+            size_bytes: arrival.size_bytes,
+            sha256: arrival.sha256.clone(),
+            width: measures.size.map(|(width, _)| width),
+            height: measures.size.map(|(_, height)| height),
+            duration_seconds: measures.duration_seconds,
             thumbnail_path,
-        })
+        };
+        arrival.settle(&*self.store, &(&path).into()).await?;
+        Ok(stored)
     }
 
     /// Keeps a reference picture under its account and its hash; the same picture is kept once.

@@ -17,9 +17,10 @@ mod price;
 mod size;
 mod spelling;
 
+pub use crate::providers::Operation;
 pub use fit::{Adjustment, Ask, Fitted, Unfit, Violation};
 pub use load::{CatalogError, Mistake};
-pub use model::{Audio, Defaults, MediaType, Model, Operation, Route, Status, Tier};
+pub use model::{Audio, Defaults, MediaType, Model, Route, Status, Tier};
 pub use price::{NoPrice, PriceRow, Unit};
 pub use size::{AspectRatio, Resolution, SizeLimits};
 

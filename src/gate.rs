@@ -17,9 +17,12 @@ use std::time::SystemTime;
 use governor::Quota;
 use governor::clock::{Clock, DefaultClock};
 use thiserror::Error;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::accounts::{Account, Accounts, ApiKey, KeyHash, Plan, Scope, SpendingCaps};
+use crate::accounts::{
+    Account, Accounts, AccountsError, ApiKey, KeyHash, Plan, Scope, SpendingCaps,
+};
 use crate::spec::method::Budget;
 
 mod budgets;
@@ -57,6 +60,7 @@ pub struct Gate<C: Clock = DefaultClock> {
     failures: Failures<C>,
     /// The numbers are part of the key, so another plan, or other numbers in it, make another bucket.
     budgets: Buckets<(Uuid, Budget, NonZeroU32), C>,
+    forgotten: Notify,
 }
 
 struct KeyOfAccount {
@@ -103,6 +107,7 @@ impl<C: Clock + Clone> Gate<C> {
             tokens,
             failures: Failures::new(clock.clone()),
             budgets: Buckets::new(clock),
+            forgotten: Notify::new(),
         })
     }
 
@@ -150,6 +155,17 @@ impl<C: Clock + Clone> Gate<C> {
     pub fn forget(&self) {
         self.keys.forget();
         self.tenants.forget();
+        self.forgotten.notify_waiters();
+    }
+
+    /// Comes true at the next [`Gate::forget`].
+    pub async fn forgotten(&self) {
+        self.forgotten.notified().await;
+    }
+
+    /// Which of these keys were revoked by now, by whichever replica. For those who hold on to callers.
+    pub async fn revoked(&self, keys: &[Uuid]) -> Result<Vec<Uuid>, AccountsError> {
+        self.accounts.revoked_keys(keys).await
     }
 
     async fn holder_of_key(
@@ -175,6 +191,7 @@ impl<C: Clock + Clone> Gate<C> {
             test: key.test,
             scopes: key.scopes,
             caps: key.caps,
+            valid_until: key.expires_at,
         })
     }
 
@@ -211,6 +228,7 @@ impl<C: Clock + Clone> Gate<C> {
             test: false,
             scopes: bearer.scopes,
             caps: SpendingCaps::NONE,
+            valid_until: bearer.valid_until,
         })
     }
 

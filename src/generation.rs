@@ -36,6 +36,8 @@ mod batcher;
 mod board;
 mod changes;
 mod errors;
+mod health;
+mod hooks;
 mod inputs;
 mod key;
 mod news;
@@ -53,6 +55,7 @@ mod watch;
 mod worker;
 
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use hooks::HOOKS_PATH;
 pub use inputs::Picture;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
@@ -63,6 +66,7 @@ pub use verify::verify;
 
 use board::Board;
 use changes::{Changes, Ending};
+use health::Health;
 use news::News;
 use quote::Quotes;
 use records::Records;
@@ -106,6 +110,8 @@ struct Core {
     ledger: Ledger,
     catalog: Arc<Catalog>,
     providers: Providers,
+    /// Which of them are worth asking.
+    health: Health,
     assets: Assets,
     egress: Egress,
     quotes: Quotes,
@@ -160,6 +166,7 @@ impl Generation {
             records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
+            health: Health::new(&parts.providers, &settings),
             providers: parts.providers,
             assets: parts.assets,
             egress: parts.egress,
@@ -308,7 +315,7 @@ impl Generation {
     /// The upstreams on which `caller` could have a model run now, best first. With a live key the
     /// sandbox is the last one, since it must be asked for by name.
     #[must_use]
-    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<&'static str> {
+    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<String> {
         let allowed = self.core.settings.sandbox_for_live;
         routes::reachable(&self.core.providers, allowed, model, caller.is_test())
     }

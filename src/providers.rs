@@ -1,5 +1,5 @@
-//! The upstreams that do the work: one trait, one file for each, and the registry of those that
-//! this server can reach.
+//! The upstreams that do the work: one trait, one file for each dialect, and the registry of those
+//! that this server can reach.
 //!
 //! A provider speaks its upstream's language and nothing else: it knows no accounts, no credits and
 //! no database, and keeps no state that a restart would miss. The worker asks it in this order, any
@@ -12,169 +12,48 @@
 //! | [`lookup`](Provider::lookup) | when nobody knows whether an attempt arrived |
 //! | [`poll`](Provider::poll) | until it ends |
 //! | [`cancel`](Provider::cancel) | when the caller wants it stopped, or its time is up |
+//! | [`hear`](Provider::hear) | when somebody calls in the upstream's name |
+//! | [`probe`](Provider::probe) | when the operator wants to know what works |
 //!
 //! No upstream is trusted to be idempotent, so a submission is either known to have arrived, known
 //! not to have, or unknown ([`SubmitFailure::definite`]); only the second is ever tried again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+mod content;
+mod failure;
+mod fal;
+mod http;
+mod inputs;
+mod job;
 mod sandbox;
 
+pub use content::{ByteStream, Content, FetchError, Rendered};
+pub use failure::{Cause, Failure, FailureReason, SubmitFailure};
+pub use fal::Fal;
+pub use http::Connection;
+pub use inputs::{InputMistake, Inputs};
+pub use job::{Job, Operation};
 pub use sandbox::Sandbox;
 
 /// The name of the embedded provider.
 pub const SANDBOX: &str = "sandbox";
 
-/// What is asked of an upstream, as far as upstreams tell it apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Operation {
-    /// From the prompt alone.
-    Text,
-    /// Pictures from a prompt and reference pictures.
-    Edit,
-    /// A video that starts with the one reference picture.
-    ImageToVideo,
-    /// A video from the first reference picture to the second.
-    FirstLastFrame,
-    /// A video that shows what is on the reference pictures.
-    ReferenceToVideo,
-}
-
-/// One attempt at a task, in the terms of the provider that is asked.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The task; with [`attempt`](Self::attempt), a name for the submission that no other has.
-    pub task_id: Uuid,
-    /// Which attempt this is, from 1.
-    pub attempt: u32,
-    /// The model's slug in the catalogue.
-    pub model: String,
-    /// The model's name for people.
-    pub model_title: String,
-    /// The upstream's id for the model and the operation.
-    pub upstream_model: String,
-    /// Upstream inputs that never vary, because the price rests on them.
-    pub fixed: BTreeMap<String, String>,
-    /// What kind of work it is.
-    pub operation: Operation,
-    /// What to make, in words.
-    pub prompt: String,
-    /// As the model lists it, for example `2K`.
-    pub resolution: String,
-    /// As the model lists it, for example `16:9`.
-    pub aspect_ratio: String,
-    /// In pixels.
-    pub width: u32,
-    /// In pixels.
-    pub height: u32,
-    /// The length of a video; none: pictures are asked for.
-    pub duration_seconds: Option<u32>,
-    /// How many files to make; at least 1.
-    pub count: u32,
-    /// Whether a video has sound.
-    pub audio: bool,
-    /// A number that makes the result repeatable, where the upstream supports that.
-    pub seed: Option<u32>,
-    /// What must not be seen, in words; none where the model does not take it.
-    pub negative_prompt: Option<String>,
-    /// The reference pictures. Present when [`Provider::submit`] and [`Provider::lookup`] are
-    /// called and at the first [`Provider::poll`] of a process; let go afterwards, since a job may
-    /// be polled for an hour.
-    pub references: Vec<Bytes>,
-}
-
-/// One finished file. What it is and how large is read from its bytes when it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
-    /// The file.
-    pub bytes: Bytes,
-    /// Videos: a picture of the first frame, where the upstream gives one.
-    pub poster: Option<Bytes>,
-}
-
-/// The class of a failure; a stable word for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum FailureReason {
-    /// The upstream refuses to make this.
-    ContentPolicy,
-    /// The upstream cannot take a value that the model's facts allow.
-    InvalidInput,
-    /// The upstream broke or answered nonsense.
-    ProviderError,
-    /// The upstream wants fewer calls.
-    ProviderRateLimited,
-    /// It took too long.
-    DeadlineExceeded,
-    /// This server broke.
-    Internal,
-}
-
-impl FailureReason {
-    /// The word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ContentPolicy => "CONTENT_POLICY",
-            Self::InvalidInput => "INVALID_INPUT",
-            Self::ProviderError => "PROVIDER_ERROR",
-            Self::ProviderRateLimited => "PROVIDER_RATE_LIMITED",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::Internal => "INTERNAL",
-        }
-    }
-
-    /// Whether the same request may succeed if sent again.
-    #[must_use]
-    pub fn is_retryable(self) -> bool {
-        match self {
-            Self::ContentPolicy | Self::InvalidInput => false,
-            Self::ProviderError
-            | Self::ProviderRateLimited
-            | Self::DeadlineExceeded
-            | Self::Internal => true,
-        }
-    }
-}
-
-/// Why something failed, in words that a caller may see.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Its class.
-    pub reason: FailureReason,
-    /// A sentence for people; names no secret and no inside of the server.
-    pub message: String,
-}
-
-impl Failure {
-    /// A failure of this class.
-    pub fn new(reason: FailureReason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
-    }
-}
-
-/// A submission that gave no id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubmitFailure {
-    /// True: the upstream has certainly not taken the job. False: it may have, for all we know.
-    pub definite: bool,
-    /// Why.
-    pub failure: Failure,
+/// What comes of a submission that arrived.
+#[derive(Debug)]
+pub enum Submitted {
+    /// The upstream works on it; this is its id for the job.
+    Taken(String),
+    /// The upstream answered with the files themselves, perhaps fewer than were asked for.
+    Done(Vec<Rendered>),
 }
 
 /// How a job stands, by the upstream's word.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Poll {
     /// Still at it; the progress in percent, where the upstream tells.
     Running {
@@ -185,6 +64,8 @@ pub enum Poll {
     Done(Vec<Rendered>),
     /// Ended without any.
     Failed(Failure),
+    /// Stopped, because it was asked to.
+    Canceled,
 }
 
 /// The upstream could not be asked this time; this says nothing about the job.
@@ -217,11 +98,50 @@ pub enum Lookup {
     CannotTell,
 }
 
+/// A call that says it comes from the upstream.
+pub struct Hook<'a> {
+    /// A header by its lower-case name.
+    pub header: &'a (dyn Fn(&str) -> Option<&'a str> + Send + Sync),
+    /// As it came.
+    pub body: &'a [u8],
+    /// When it came.
+    pub now: SystemTime,
+}
+
+/// Why a call is not taken for the upstream's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HookError {
+    /// This upstream does not call.
+    #[error("this upstream sends no webhooks")]
+    NotOffered,
+    /// The signature is missing, wrong, or too old.
+    #[error("the webhook's signature is missing, wrong or too old")]
+    Signature,
+    /// The keys to check the signature with cannot be had at the moment.
+    #[error("the webhook cannot be checked at the moment")]
+    Unchecked,
+}
+
+/// What is known of a way to an upstream's model without spending anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// The upstream answers, takes the key and knows the model.
+    Ready,
+    /// The upstream answers and takes the key; whether it has the model cannot be asked.
+    Answers,
+    /// The upstream refuses the key.
+    KeyRefused,
+    /// The upstream no longer has the model.
+    ModelGone,
+    /// The upstream does not answer as it should; why.
+    Down(String),
+}
+
 /// An upstream. Every answer must come in bounded time; the worker may drop a call at any point.
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Its name, as in the routes of the catalogue.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Whether the job could be taken, as far as can be told without asking the upstream.
     ///
@@ -231,12 +151,12 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Hands the job to the upstream and answers with the upstream's id for it. Never tries twice
-    /// by itself.
+    /// Hands the job to the upstream and answers with the upstream's id for it, or with its files.
+    /// Never tries twice by itself.
     ///
     /// # Errors
     /// [`SubmitFailure`], definite or not.
-    async fn submit(&self, job: &Job) -> Result<String, SubmitFailure>;
+    async fn submit(&self, job: &Job) -> Result<Submitted, SubmitFailure>;
 
     /// Asks how the job stands.
     ///
@@ -257,15 +177,37 @@ pub trait Provider: Send + Sync {
     async fn lookup(&self, _job: &Job) -> Lookup {
         Lookup::CannotTell
     }
+
+    /// Whether it can tell of a job's end by calling [`Job::webhook_url`].
+    fn calls_back(&self) -> bool {
+        false
+    }
+
+    /// Checks that a call comes from the upstream. What it says is not believed: whoever is sure of
+    /// the caller polls.
+    ///
+    /// # Errors
+    /// [`HookError`] when it does not, or nobody can tell.
+    async fn hear(&self, _hook: &Hook<'_>) -> Result<(), HookError> {
+        Err(HookError::NotOffered)
+    }
+
+    /// Asks whether the upstream answers, takes the key and has a model, without spending anything.
+    async fn probe(&self, upstream_model: &str) -> Probe;
 }
+
+/// How many jobs an upstream may have at once that has no bound of its own.
+const PLACES_MAX: usize = 100_000;
 
 /// The providers that this server can reach, and those that a setting would add.
 #[derive(Clone)]
 pub struct Providers {
     sandbox: Arc<dyn Provider>,
-    configured: BTreeMap<&'static str, Arc<dyn Provider>>,
+    configured: BTreeMap<String, Arc<dyn Provider>>,
+    /// From the name of a provider to how many jobs it may have at once; the others have no bound.
+    places: BTreeMap<String, usize>,
     /// From the name of a provider to the setting that it lacks.
-    unconfigured: BTreeMap<&'static str, &'static str>,
+    unconfigured: BTreeMap<String, String>,
 }
 
 impl Providers {
@@ -275,6 +217,7 @@ impl Providers {
         Self {
             sandbox,
             configured: BTreeMap::new(),
+            places: BTreeMap::new(),
             unconfigured: BTreeMap::new(),
         }
     }
@@ -282,14 +225,22 @@ impl Providers {
     /// With an upstream that has what it needs.
     #[must_use]
     pub fn with(mut self, provider: Arc<dyn Provider>) -> Self {
-        self.configured.insert(provider.name(), provider);
+        self.configured.insert(provider.name().to_owned(), provider);
+        self
+    }
+
+    /// With at most so many jobs of this process at an upstream at once.
+    #[must_use]
+    pub fn limited(mut self, name: &str, places: usize) -> Self {
+        self.places.insert(name.to_owned(), places);
         self
     }
 
     /// With an upstream that could be reached if `setting` were set.
     #[must_use]
-    pub fn without(mut self, name: &'static str, setting: &'static str) -> Self {
-        self.unconfigured.insert(name, setting);
+    pub fn without(mut self, name: &str, setting: &str) -> Self {
+        self.unconfigured
+            .insert(name.to_owned(), setting.to_owned());
         self
     }
 
@@ -309,20 +260,29 @@ impl Providers {
         }
     }
 
+    /// The providers that can be reached, each with how many jobs it may have at once.
+    pub fn places(&self) -> impl Iterator<Item = (&str, usize)> {
+        let names = self.configured.keys().map(String::as_str);
+        names.chain([SANDBOX]).map(|name| {
+            let places = self.places.get(name).copied();
+            (name, places.unwrap_or(PLACES_MAX))
+        })
+    }
+
     /// The setting that would make the provider of that name reachable.
     #[must_use]
-    pub fn missing_setting(&self, name: &str) -> Option<&'static str> {
-        self.unconfigured.get(name).copied()
+    pub fn missing_setting(&self, name: &str) -> Option<&str> {
+        self.unconfigured.get(name).map(String::as_str)
     }
 
     /// The names of all providers that this server knows, reachable or not, in order.
     #[must_use]
-    pub fn names(&self) -> Vec<&'static str> {
+    pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self
             .configured
             .keys()
             .chain(self.unconfigured.keys())
-            .copied()
+            .map(String::as_str)
             .chain([SANDBOX])
             .collect();
         names.sort_unstable();

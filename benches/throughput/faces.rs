@@ -100,17 +100,17 @@ async fn figure(
 }
 
 /// The faces on a port.
-struct Faces {
-    address: SocketAddr,
+pub struct Faces {
+    pub address: SocketAddr,
     /// The key of the one account.
-    key: String,
+    pub key: String,
     generation: Arc<Generation>,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
 }
 
 impl Faces {
-    async fn start(database: &Database) -> Result<Self, Failure> {
+    pub async fn start(database: &Database) -> Result<Self, Failure> {
         let key = database.keys(1).await?.remove(0);
         let store = database.store.clone();
         let generation = Arc::new(room::node(&store, Extent::Submission).await?);
@@ -141,6 +141,7 @@ impl Faces {
                 allowed_origins: Vec::new(),
                 mcp_sse: true,
             },
+            stop: stop.clone(),
         };
         let faces = adapters::Faces::new(registry, parts)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -159,11 +160,17 @@ impl Faces {
         })
     }
 
-    async fn stop(self) -> Result<(), Failure> {
+    pub async fn stop(self) -> Result<(), Failure> {
         self.stop.cancel();
         self.serving.await?;
         self.generation.stop().await;
         Ok(())
+    }
+
+    /// Submits one task and tells its id.
+    pub async fn submit(&self) -> Result<String, Failure> {
+        let mut client = GrpcClient::new(channel(self.address).await?, &self.key)?;
+        client.submit("the-one".to_owned()).await
     }
 
     /// The request of a way over HTTP.
@@ -185,7 +192,7 @@ impl Faces {
                 Mark::End(r#""isError":false}}"#),
             ),
             Way::Status => {
-                let task = submit(self.address, key).await?;
+                let task = self.submit().await?;
                 let path = format!("/api/v1/tasks/{task}");
                 Template::new("GET", &path, key, &[], "", Mark::Start(r#"{"code":0"#))
             }
@@ -199,12 +206,6 @@ impl Faces {
             ),
         })
     }
-}
-
-/// Submits one task and tells its id.
-async fn submit(address: SocketAddr, key: &str) -> Result<String, Failure> {
-    let mut client = GrpcClient::new(channel(address).await?, key)?;
-    client.submit("the-one".to_owned()).await
 }
 
 async fn grpc_clients(

@@ -13,6 +13,9 @@ use crate::load::Client;
 /// Stands in a request's text where the number of the call goes: as long as any number written so.
 const TURN: &str = "tttttttttttttttt";
 
+/// What stands between head and body.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
 /// Where in a body the mark of success is.
 #[derive(Clone, Copy)]
 pub enum Mark {
@@ -94,13 +97,22 @@ impl Connection {
         Ok(connections)
     }
 
+    /// Asks once, like any other time, and tells the body of the answer.
+    pub async fn once(address: SocketAddr, template: &Template) -> Result<Vec<u8>, Failure> {
+        let mut connection = Self::open(address, template).await?;
+        connection.ask(0).await?;
+        let body =
+            find(&connection.answer, HEAD_END).ok_or("an answer without an end of its head")?;
+        Ok(connection.answer.split_off(body + HEAD_END.len()))
+    }
+
     /// Reads one answer and tells its body.
     async fn read(&mut self) -> Result<&[u8], Failure> {
         self.answer.clear();
         let body = loop {
             self.read_more().await?;
-            if let Some(end) = find(&self.answer, b"\r\n\r\n") {
-                break end + 4;
+            if let Some(end) = find(&self.answer, HEAD_END) {
+                break end + HEAD_END.len();
             }
         };
         let head = std::str::from_utf8(&self.answer[..body])?;

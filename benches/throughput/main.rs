@@ -1,4 +1,5 @@
-//! How fast Piooy is, against what pgbench gets out of the same PostgreSQL in the same run.
+//! How fast Piooy is, against what pgbench gets out of the same PostgreSQL in the same run and, where no
+//! database is asked, against the least server of the official Rust SDK of MCP.
 //!
 //! ```sh
 //! cargo bench --bench throughput                  # all of it, a few minutes
@@ -16,6 +17,7 @@
 //! | [`pgbench`] | the references |
 //! | [`room`] | `Generation`, the interface that every face calls |
 //! | [`faces`], [`http`] | REST, gRPC and MCP over TCP, and the client that asks them |
+//! | [`mcp`] | what MCP answers from memory, beside a server of the official Rust SDK |
 //! | [`history`] | a database with ten million tasks in it |
 //! | [`program`] | the built program: how long it takes to start, what it takes up |
 //! | [`database`], [`load`], [`machine`], [`table`] | what the figures are made with |
@@ -26,6 +28,7 @@ mod history;
 mod http;
 mod load;
 mod machine;
+mod mcp;
 mod pgbench;
 mod program;
 mod room;
@@ -115,6 +118,7 @@ async fn measure(cluster: &PrivateCluster, plan: &Plan) -> Result<(), Failure> {
     let references = pgbench::references(&server, plan.time).await?;
     room::figures(&server, &references, plan).await?;
     faces::figures(&server, &references, plan).await?;
+    mcp::figures(&server, plan).await?;
     if plan.large {
         history::figures(&server, plan).await?;
     }

@@ -17,7 +17,9 @@ use piooy::egress::{Egress, Policy};
 use piooy::gate::Caller;
 use piooy::generation::{self, Generation, Request};
 use piooy::ledger::Ledger;
-use piooy::providers::{Job, Poll, PollError, Provider, Providers, Rendered, SubmitFailure};
+use piooy::providers::{
+    Content, Job, Poll, PollError, Probe, Provider, Providers, Rendered, SubmitFailure, Submitted,
+};
 use piooy::store::Store;
 use tokio_postgres::IsolationLevel;
 
@@ -215,19 +217,20 @@ struct Instantly;
 
 #[async_trait]
 impl Provider for Instantly {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         PROVIDER
     }
 
-    async fn submit(&self, job: &Job) -> Result<String, SubmitFailure> {
-        Ok(job.task_id.to_string())
+    async fn submit(&self, job: &Job) -> Result<Submitted, SubmitFailure> {
+        Ok(Submitted::Taken(job.task_id.to_string()))
     }
 
     async fn poll(&self, _: &Job, _: &str) -> Result<Poll, PollError> {
-        let bytes = Bytes::from_static(PIXEL);
-        Ok(Poll::Done(vec![Rendered {
-            bytes,
-            poster: None,
-        }]))
+        let file = Content::Bytes(Bytes::from_static(PIXEL));
+        Ok(Poll::Done(vec![Rendered::new(file)]))
+    }
+
+    async fn probe(&self, _: &str) -> Probe {
+        Probe::Ready
     }
 }

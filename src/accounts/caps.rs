@@ -26,16 +26,6 @@ impl SpendingCaps {
         self == SpendingCaps::NONE
     }
 
-    /// True when each cap of `outer` has a cap here that is no larger.
-    pub fn are_within(self, outer: SpendingCaps) -> bool {
-        let tight = |inner: Option<i64>, outer: Option<i64>| {
-            outer.is_none_or(|outer| inner.is_some_and(|inner| inner <= outer))
-        };
-        tight(self.per_hour, outer.per_hour)
-            && tight(self.per_day, outer.per_day)
-            && tight(self.total, outer.total)
-    }
-
     pub(super) fn are_possible(self) -> bool {
         [self.per_hour, self.per_day, self.total]
             .into_iter()
@@ -53,23 +43,6 @@ mod tests {
             per_hour,
             per_day,
             total,
-        }
-    }
-
-    #[test]
-    fn caps_are_within_others_when_none_is_looser() {
-        let outer = caps(Some(10), None, Some(100));
-        for within in [outer, caps(Some(0), Some(5), Some(99))] {
-            assert!(within.are_within(outer), "{within:?}");
-            assert!(within.are_within(SpendingCaps::NONE), "{within:?}");
-        }
-        for beyond in [
-            SpendingCaps::NONE,
-            caps(None, Some(5), Some(99)),
-            caps(Some(11), None, Some(100)),
-            caps(Some(10), None, Some(101)),
-        ] {
-            assert!(!beyond.are_within(outer), "{beyond:?}");
         }
     }
 

@@ -107,6 +107,16 @@ impl Accounts {
             .ok_or(AccountsError::KeyUnknown)
     }
 
+    /// Which of these keys were revoked.
+    pub async fn revoked_keys(&self, keys: &[Uuid]) -> Result<Vec<Uuid>, AccountsError> {
+        let client = self.store.client().await?;
+        let statement = client
+            .prepare_cached(include_str!("sql/revoked_keys.sql"))
+            .await?;
+        let rows = client.query(&statement, &[&keys]).await?;
+        Ok(rows.iter().map(|row| row.get("id")).collect())
+    }
+
     /// The key with this hash, revoked and expired ones included, with the account it belongs to.
     pub async fn find_key(
         &self,

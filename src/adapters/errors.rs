@@ -66,8 +66,9 @@ impl From<Refusal> for ApiError {
             Refusal::TokenInvalid { .. } => said(Reason::TokenInvalid, &refusal),
             Refusal::InsufficientScope { needed } => said(Reason::InsufficientScope, &refusal)
                 .with("scope", Detail::Text(needed.to_string())),
-            Refusal::LiveKeyNeeded => said(Reason::InsufficientScope, &refusal),
-            Refusal::CapsTooLoose { .. } => field("spendingCaps", &refusal),
+            Refusal::LiveKeyNeeded | Refusal::UncappedKeyNeeded => {
+                said(Reason::InsufficientScope, &refusal)
+            }
             Refusal::RateLimited {
                 allowance,
                 retry_after,
@@ -173,8 +174,8 @@ impl From<SubmitError> for ApiError {
                 field("provider", &error)
             }
             SubmitError::ModelUnavailable { ref settings, .. } => {
-                let settings = settings.iter().map(|name| (*name).to_owned()).collect();
-                said(Reason::ModelUnavailable, &error).with("settings", Detail::List(settings))
+                let settings = Detail::List(settings.clone());
+                said(Reason::ModelUnavailable, &error).with("settings", settings)
             }
             SubmitError::Quote(QuoteError::Expired) => said(Reason::QuoteExpired, &error),
             SubmitError::Quote(_) => said(Reason::QuoteInvalid, &error),

@@ -21,6 +21,7 @@
 //! | [`tools`], [`resources`], [`prompts`], [`completion`] | what they say |
 //! | [`tasks`] | our tasks as tasks of the protocol |
 //! | [`listen`] | streams of news |
+//! | [`open_streams`] | how many streams are open, and until when |
 //! | [`about`] | what the server says of itself |
 //!
 //! | what | legacy | modern |
@@ -28,8 +29,13 @@
 //! | JSON-RPC error | HTTP 200 | 404 unknown method, 400 bad envelope, 200 bad params |
 //! | result | as it is | with `resultType`, and `serverInfo` in `_meta` |
 //! | list | as it is | with `ttlMs` and `cacheScope` |
+//!
+//! What is refused before it is looked at (who asks, from where, how much) is a JSON-RPC error too, in
+//! both eras with the HTTP status that REST has for it. Answers carry REST's headers: what is left of the
+//! budget that was spent, and when to come back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -37,11 +43,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::StreamExt;
+use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use super::entry::{Peer, Shared};
 use super::{failed, rest};
+use crate::gate::Caller;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 
@@ -53,6 +62,7 @@ mod era;
 mod fixtures;
 mod listen;
 mod lists;
+mod open_streams;
 mod params;
 mod prompts;
 mod resources;
@@ -64,10 +74,11 @@ mod tools;
 pub mod viewer;
 mod wire;
 
-use calls::{Calls, Sender};
+use calls::{Calls, Limits, Sender};
 use completion::Completion;
 use era::Era;
 use lists::{Keep, List};
+use open_streams::OpenStreams;
 use params::Params;
 use resources::Resources;
 use tools::Tools;
@@ -78,6 +89,13 @@ pub const PATH: &str = "/api/mcp/mcp";
 
 /// The most messages in a batch; only 2025-03-26 has batches.
 const BATCH_MAX: usize = 50;
+
+/// The longest body, in bytes, that is read of a request which is refused whatever it says: to answer
+/// under its id.
+const REFUSED_BYTES_MAX: usize = 64 * 1024;
+
+/// How long such a body may take to come.
+const REFUSED_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The words for how grave a log message is (RFC 5424, "Severity").
 const LOG_LEVELS: [&str; 8] = [
@@ -99,6 +117,7 @@ pub struct Mcp {
     resources: Resources,
     prompts: List,
     completion: Completion,
+    streams: Arc<OpenStreams>,
     #[cfg(feature = "conformance")]
     fixtures: fixtures::Fixtures,
 }
@@ -125,31 +144,46 @@ pub fn router(house: &Shared) -> Router {
 
 async fn serve(State(mcp): State<Arc<Mcp>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let options = &mcp.house.parts.options;
-    if let Err(error) = era::check_origin(&parts.headers, &parts.uri, options) {
-        return failed(&error);
-    }
-    let peer = parts.extensions.get::<Peer>().copied();
-    let caller = match mcp.house.caller(&parts.headers, peer).await {
+    let caller = match mcp.enter(&parts).await {
         Ok(caller) => caller,
-        Err(refusal) => return failed(&refusal.into()),
+        Err(error) => {
+            let reading = rest::read_json(&parts.headers, body, REFUSED_BYTES_MAX);
+            let read = timeout(REFUSED_WAIT_MAX, reading).await;
+            let body = read.ok().and_then(Result::ok).unwrap_or_default();
+            return refused(&error, &body);
+        }
     };
-    let body = match rest::read_json(&parts.headers, body, options.body_bytes_max).await {
+    let bytes_max = mcp.house.parts.options.body_bytes_max;
+    let body = match rest::read_json(&parts.headers, body, bytes_max).await {
         Ok(body) => body,
-        Err(error) => return failed(&error),
+        Err(error) => return refused(&error, &[]),
     };
+    let limits = Limits::default();
     let sender = Sender {
         headers: parts.headers,
-        peer,
         caller,
+        limits: limits.clone(),
     };
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return mcp.batch(&sender, &body).await;
-    }
-    match Incoming::parse(&body) {
-        Ok(incoming) => mcp.answer(sender, incoming).await.into_response(),
-        Err(error) => Reply::failed(None, error, Era::Modern).into_response(),
-    }
+    let mut response = if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        mcp.batch(&sender, &body).await
+    } else {
+        match Incoming::parse(&body) {
+            Ok(incoming) => mcp.answer(sender, incoming).await.into_response(),
+            Err(error) => Reply::failed(None, error, Era::Modern).into_response(),
+        }
+    };
+    limits.put(response.headers_mut());
+    response
+}
+
+/// Refuses a message that was not looked at. The status and the headers are those of REST; the body is
+/// JSON-RPC, which is where clients of MCP look for words.
+fn refused(error: &ApiError, body: &[u8]) -> Response {
+    let id = Incoming::parse(body).ok().and_then(|incoming| incoming.id);
+    let message = RpcError::failed(error).to_message(id.map_or("null", RawValue::get));
+    let mut response = failed(error);
+    *response.body_mut() = message.into();
+    response
 }
 
 impl Mcp {
@@ -165,10 +199,18 @@ impl Mcp {
             resources: Resources::new(catalog, resources, templates),
             prompts: prompts::list(prompts),
             completion: Completion::new(catalog.clone()),
+            streams: OpenStreams::new(house.parts.gate.clone(), house.parts.stop.clone()),
             #[cfg(feature = "conformance")]
             fixtures: fixtures::Fixtures::default(),
             house: house.clone(),
         }
+    }
+
+    /// Who sends this, if this server is meant and may be asked.
+    async fn enter(&self, parts: &Parts) -> Result<Caller, ApiError> {
+        era::check_origin(&parts.headers, &parts.uri, &self.house.parts.options)?;
+        let peer = parts.extensions.get::<Peer>().copied();
+        Ok(self.house.caller(&parts.headers, peer).await?)
     }
 
     /// Answers one message.

@@ -262,9 +262,7 @@ pub fn failure(error: &ApiError, allowance: Option<&Allowance>) -> Response {
         allowance,
     );
     let headers = response.headers_mut();
-    if let Some(seconds) = error.retry_after_seconds() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
+    put_retry_after(headers, error);
     if status == StatusCode::UNAUTHORIZED {
         // Bare on purpose: with a hint at OAuth, MCP clients drop the key they were configured with.
         headers.insert(
@@ -273,6 +271,13 @@ pub fn failure(error: &ApiError, allowance: Option<&Allowance>) -> Response {
         );
     }
     response
+}
+
+/// `Retry-After`, where there is something to wait for.
+pub fn put_retry_after(headers: &mut HeaderMap, error: &ApiError) {
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }
 
 /// Nothing is bound to the path.

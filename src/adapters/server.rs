@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Faces;
 use super::entry::Peer;
+use super::linger::Lingering;
 
 /// How long a client may take to send a request's headers.
 const HEADERS_MAX: Duration = Duration::from_secs(10);
@@ -26,8 +27,8 @@ const STREAMS_MAX: u32 = 1_000;
 /// How often an idle HTTP/2 connection is asked whether it is alive.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// How long open requests may go on once the server stops. Long enough for any answer; streams of
-/// events are cut, and their clients come back to another replica.
+/// How long open requests may go on once the server stops. Long enough for any answer. Streams of MCP
+/// end by themselves; those of REST and gRPC are cut, and their clients come back to another replica.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How long what was sent may stay unread, in milliseconds. A client that has vanished without a word
@@ -138,7 +139,8 @@ fn connection(
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         // In a box: a connection keeps the place of an answer for life, also while it only listens.
-        let answer = Box::pin(faces.clone().answer(request.map(Body::new)));
+        let request = Lingering::request(request).map(Body::new);
+        let answer = Box::pin(faces.clone().answer(request));
         answer.map(Ok::<_, Infallible>)
     });
     builder

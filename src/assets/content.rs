@@ -1,75 +1,92 @@
-//! Everything that is told from the bytes of a result, in one pass on a blocking thread.
+//! What is told from a result's file: the size and the length from its head, the small picture from
+//! a decode. Everything here reads files and keeps a processor busy; it belongs on a blocking thread.
 
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Cursor, Seek},
+};
+
+use image::{ImageError, metadata::Orientation};
 use sha2::{Digest, Sha256};
 
-use super::{error::AssetError, file_type::FileType, mp4, picture};
+use super::{error::AssetError, file_type::FileType, mp4::Film, picture, poster};
 
-/// What the bytes of a result say.
-#[derive(Debug)]
-pub struct Content {
-    pub file_type: FileType,
-    /// In lower-case hexadecimal.
-    pub sha256: String,
+/// What a file says of itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measures {
+    /// Pixels across and down, as shown.
     pub size: Option<(u32, u32)>,
+    /// Length of a video that says so.
     pub duration_seconds: Option<f64>,
-    /// A JPEG, when one could be made.
-    pub thumbnail: Option<Vec<u8>>,
 }
 
-/// Looks at a result and, for a video, at the still picture that stands for it.
-///
-/// A thumbnail is a courtesy: a picture that is sound but too large to decode goes without one.
+/// Reads as much of a file as its measures take.
 ///
 /// # Errors
-/// [`AssetError::UnsupportedType`] and [`AssetError::Damaged`].
-pub fn examine(bytes: &[u8], poster: Option<&[u8]>) -> Result<Content, AssetError> {
-    let file_type = FileType::sniff(bytes).ok_or(AssetError::UnsupportedType {
-        allowed: "PNG, JPEG, WebP, GIF, MP4 and WebM",
-    })?;
-    let (size, duration_seconds) = measure(bytes, file_type)?;
-    let still = if file_type.is_picture() {
-        Some(bytes)
-    } else {
-        poster
-    };
-    Ok(Content {
-        file_type,
-        sha256: sha256_hex(bytes),
-        size,
-        duration_seconds,
-        thumbnail: still.and_then(thumbnail),
+/// [`AssetError::Damaged`] for the file; [`AssetError::Storage`] when it could not be read.
+pub fn measure(file: &File, file_type: FileType) -> Result<Measures, AssetError> {
+    let mut file = from_start(file)?;
+    let damaged = || AssetError::Damaged(file_type);
+    match (file_type, picture::format(file_type)) {
+        (_, Some(format)) => Ok(Measures {
+            size: Some(picture::size(file, format).map_err(|_| damaged())?),
+            duration_seconds: None,
+        }),
+        (FileType::Mp4, None) => {
+            let film = Film::read(&mut file)?.ok_or_else(damaged)?;
+            Ok(Measures {
+                size: Some(film.size().ok_or_else(damaged)?),
+                duration_seconds: film.duration_seconds(),
+            })
+        }
+        (_, None) => Ok(Measures {
+            size: None,
+            duration_seconds: None,
+        }),
+    }
+}
+
+/// A JPEG of the picture or, for a video, of its poster. A video without a poster, or with one that
+/// cannot be used, is shown by its first keyframe.
+///
+/// It is a courtesy: what is sound but cannot be decoded here goes without one.
+pub fn thumbnail(file: &File, file_type: FileType, poster: Option<&[u8]>) -> Option<Vec<u8>> {
+    if file_type.is_picture() {
+        return still(from_start(file).ok()?, file_type);
+    }
+    let given = poster.and_then(|poster| still(Cursor::new(poster), FileType::sniff(poster)?));
+    given.or_else(|| match file_type {
+        FileType::Mp4 => {
+            let keyframe = poster::of(&mut from_start(file).ok()?)?;
+            logged(picture::shrunk(keyframe.into(), Orientation::NoTransforms))
+        }
+        _ => None,
     })
+}
+
+fn still(file: impl BufRead + Seek, file_type: FileType) -> Option<Vec<u8>> {
+    logged(picture::thumbnail(file, picture::format(file_type)?))
+}
+
+fn logged(thumbnail: Result<Vec<u8>, ImageError>) -> Option<Vec<u8>> {
+    thumbnail
+        .inspect_err(|error| tracing::warn!(%error, "a picture that cannot be made small"))
+        .ok()
+}
+
+fn from_start(mut file: &File) -> std::io::Result<BufReader<&File>> {
+    file.rewind()?;
+    Ok(BufReader::new(file))
 }
 
 /// SHA-256 in lower-case hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hexadecimal(&Sha256::digest(bytes))
 }
 
-type Measures = (Option<(u32, u32)>, Option<f64>);
-
-fn measure(bytes: &[u8], file_type: FileType) -> Result<Measures, AssetError> {
-    let damaged = || AssetError::Damaged(file_type);
-    match (file_type, picture::format(file_type)) {
-        (_, Some(format)) => {
-            let size = picture::size(bytes, format).map_err(|_| damaged())?;
-            Ok((Some(size), None))
-        }
-        (FileType::Mp4, None) => {
-            let film = mp4::measure(bytes).ok_or_else(damaged)?;
-            Ok((Some((film.width, film.height)), film.duration_seconds))
-        }
-        (_, None) => Ok((None, None)),
-    }
-}
-
-fn thumbnail(still: &[u8]) -> Option<Vec<u8>> {
-    let format = picture::format(FileType::sniff(still)?)?;
-    picture::thumbnail(still, format)
-        .inspect_err(|error| tracing::warn!(%error, "a result goes without a thumbnail"))
-        .ok()
+/// Two lower-case digits a byte.
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! Texts are meant for callers: they name no path and no store.
 
+use std::io;
+
 use super::file_type::FileType;
 
 /// Why an asset could not be kept or given out.
@@ -46,6 +48,11 @@ pub enum AssetError {
     /// The type is known but the part that tells its size cannot be read.
     #[error("the {} file is damaged", .0.mime_type())]
     Damaged(FileType),
+    /// The source failed before the file's end, which says nothing about the file: whoever can get
+    /// it again may try. (The content is refused by [`TooLarge`](Self::TooLarge),
+    /// [`UnsupportedType`](Self::UnsupportedType) and [`Damaged`](Self::Damaged) alone.)
+    #[error("the file was broken off before its end")]
+    BrokenOff(#[source] io::Error),
     /// The work on the content was broken off.
     #[error("the file could not be examined")]
     Interrupted(#[source] tokio::task::JoinError),
@@ -60,5 +67,15 @@ impl From<object_store::Error> for AssetError {
             object_store::Error::NotFound { .. } => Self::NotFound,
             other => Self::Storage(other),
         }
+    }
+}
+
+/// Files that wait to be stored are part of the store.
+impl From<io::Error> for AssetError {
+    fn from(error: io::Error) -> Self {
+        Self::Storage(object_store::Error::Generic {
+            store: "incoming files",
+            source: error.into(),
+        })
     }
 }

@@ -1,9 +1,10 @@
 //! Sizes and thumbnails of pictures.
 //!
 //! A size costs a header. A thumbnail costs a decode, which is refused before it starts when the
-//! picture would not fit in [`DECODED_BYTES_MAX`]. All of it is CPU work for a blocking thread.
+//! picture would not fit in [`DECODED_BYTES_MAX`], and sees no more than [`ENCODED_BYTES_MAX`] of the
+//! file. All of it is CPU work for a blocking thread.
 
-use std::io::Cursor;
+use std::io::{BufRead, Seek};
 
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
@@ -23,6 +24,13 @@ const SIDE_MAX: u32 = 32_768;
 /// The most memory that decoding one picture may take: 8 bits × RGBA of an 8K square.
 const DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// The most of a file that is decoded; some decoders take all of it into memory.
+const ENCODED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The most of a JPEG that is searched for its header, since the decoder takes all that it is given
+/// into memory. The blocks before the frame header have at most 64 KiB each (ITU-T T.81 §B.2.4).
+const JPEG_HEADER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// 0 to 100; at the size of a thumbnail more only costs bytes.
 const JPEG_QUALITY: u8 = 80;
 
@@ -30,8 +38,13 @@ const JPEG_QUALITY: u8 = 80;
 ///
 /// # Errors
 /// When the header cannot be read or names a side beyond [`SIDE_MAX`].
-pub fn size(bytes: &[u8], format: ImageFormat) -> Result<(u32, u32), ImageError> {
-    let mut decoder = decoder(bytes, format)?;
+pub fn size(file: impl BufRead + Seek, format: ImageFormat) -> Result<(u32, u32), ImageError> {
+    let bytes_max = match format {
+        ImageFormat::Jpeg => JPEG_HEADER_BYTES_MAX,
+        // WebP keeps its orientation at the end of the file.
+        _ => u64::MAX,
+    };
+    let mut decoder = decoder(file.take(bytes_max), format)?;
     let (width, height) = decoder.dimensions();
     Ok(match decoder.orientation()? {
         Orientation::Rotate90
@@ -50,15 +63,22 @@ pub fn size(bytes: &[u8], format: ImageFormat) -> Result<(u32, u32), ImageError>
 ///
 /// # Errors
 /// When the picture cannot be decoded or would take more than [`DECODED_BYTES_MAX`].
-pub fn thumbnail(bytes: &[u8], format: ImageFormat) -> Result<Vec<u8>, ImageError> {
-    let mut decoder = decoder(bytes, format)?;
+pub fn thumbnail(file: impl BufRead + Seek, format: ImageFormat) -> Result<Vec<u8>, ImageError> {
+    let mut decoder = decoder(file.take(ENCODED_BYTES_MAX), format)?;
     if decoder.total_bytes() > DECODED_BYTES_MAX {
         return Err(ImageError::Limits(LimitError::from_kind(
             LimitErrorKind::InsufficientMemory,
         )));
     }
     let orientation = decoder.orientation()?;
-    let picture = DynamicImage::from_decoder(decoder)?;
+    shrunk(DynamicImage::from_decoder(decoder)?, orientation)
+}
+
+/// [`thumbnail`] of a picture that is decoded, turned as asked.
+///
+/// # Errors
+/// When JPEG cannot hold the picture: one of its sides is 0.
+pub fn shrunk(picture: DynamicImage, orientation: Orientation) -> Result<Vec<u8>, ImageError> {
     let longest_side = picture.width().max(picture.height());
     let mut small = if longest_side > THUMBNAIL_SIDE_MAX {
         picture.thumbnail(THUMBNAIL_SIDE_MAX, THUMBNAIL_SIDE_MAX)
@@ -88,12 +108,15 @@ pub fn format(file_type: FileType) -> Option<ImageFormat> {
     }
 }
 
-fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder, ImageError> {
+fn decoder<'a>(
+    file: impl BufRead + Seek + 'a,
+    format: ImageFormat,
+) -> Result<impl ImageDecoder + 'a, ImageError> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_MAX);
     limits.max_image_height = Some(SIDE_MAX);
     limits.max_alloc = Some(DECODED_BYTES_MAX);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut reader = ImageReader::with_format(file, format);
     reader.limits(limits);
     reader.into_decoder()
 }
@@ -115,6 +138,8 @@ fn on_white(picture: &DynamicImage) -> Vec<u8> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::io::Cursor;
+
     use image::{Rgba, RgbaImage};
 
     use super::*;
@@ -151,11 +176,14 @@ pub(super) mod tests {
         for format in FORMATS {
             let bytes = sample(40, 30, [200, 30, 30, 255], format);
             assert_eq!(
-                size(&bytes, format).expect("a size"),
+                size(Cursor::new(&bytes), format).expect("a size"),
                 (40, 30),
                 "{format:?}"
             );
-            assert!(size(&bytes[..8], format).is_err(), "{format:?}");
+            assert!(
+                size(Cursor::new(&bytes[..8]), format).is_err(),
+                "{format:?}"
+            );
         }
     }
 
@@ -164,9 +192,9 @@ pub(super) mod tests {
         for format in FORMATS {
             for (asked, expected) in [((1024, 256), (512, 128)), ((40, 30), (40, 30))] {
                 let bytes = sample(asked.0, asked.1, [200, 30, 30, 255], format);
-                let small = thumbnail(&bytes, format).expect("a thumbnail");
+                let small = thumbnail(Cursor::new(&bytes), format).expect("a thumbnail");
                 assert_eq!(
-                    size(&small, ImageFormat::Jpeg).expect("a JPEG"),
+                    size(Cursor::new(&small), ImageFormat::Jpeg).expect("a JPEG"),
                     expected,
                     "{format:?}"
                 );
@@ -178,17 +206,20 @@ pub(super) mod tests {
     fn pictures_are_measured_and_shown_the_way_they_are_turned() {
         let bytes = turned(&sample(1024, 256, [200, 30, 30, 255], ImageFormat::Jpeg));
         assert_eq!(
-            size(&bytes, ImageFormat::Jpeg).expect("a size"),
+            size(Cursor::new(&bytes), ImageFormat::Jpeg).expect("a size"),
             (256, 1024)
         );
-        let small = thumbnail(&bytes, ImageFormat::Jpeg).expect("a thumbnail");
-        assert_eq!(size(&small, ImageFormat::Jpeg).expect("a JPEG"), (128, 512));
+        let small = thumbnail(Cursor::new(&bytes), ImageFormat::Jpeg).expect("a thumbnail");
+        assert_eq!(
+            size(Cursor::new(&small), ImageFormat::Jpeg).expect("a JPEG"),
+            (128, 512)
+        );
     }
 
     #[test]
     fn what_is_transparent_becomes_white() {
         let bytes = sample(16, 16, [0, 0, 0, 0], ImageFormat::Png);
-        let small = thumbnail(&bytes, ImageFormat::Png).expect("a thumbnail");
+        let small = thumbnail(Cursor::new(&bytes), ImageFormat::Png).expect("a thumbnail");
         let shown = image::load_from_memory(&small).expect("a JPEG").to_rgb8();
         assert!(shown.pixels().all(|pixel| pixel.0.iter().all(|&c| c > 250)));
     }
@@ -201,11 +232,11 @@ pub(super) mod tests {
         let checksum = crc32fast::hash(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
         assert_eq!(
-            size(&bytes, ImageFormat::Png).expect("a size"),
+            size(Cursor::new(&bytes), ImageFormat::Png).expect("a size"),
             (16384, 16384)
         );
         assert!(matches!(
-            thumbnail(&bytes, ImageFormat::Png),
+            thumbnail(Cursor::new(&bytes), ImageFormat::Png),
             Err(ImageError::Limits(_))
         ));
     }

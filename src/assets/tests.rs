@@ -1,8 +1,14 @@
 //! The room as its callers see it, on a directory of its own.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    io::Cursor,
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
+use futures_util::stream;
 use image::ImageFormat;
+use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use super::*;
@@ -30,6 +36,29 @@ fn png(width: u32, height: u32) -> Bytes {
     picture::tests::sample(width, height, RED, ImageFormat::Png).into()
 }
 
+/// A file that comes in small chunks.
+fn chunks(bytes: &Bytes) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let chunks: Vec<_> = bytes.chunks(1000).map(Bytes::copy_from_slice).collect();
+    stream::iter(chunks.into_iter().map(Ok))
+}
+
+const NOTHING: [PathBuf; 0] = [];
+
+/// Every file in a directory and below, in order.
+fn files(directory: &DirectoryPath) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
 /// Follows a link the way a face does.
 async fn follow(assets: &Assets, link: &Link) -> Result<OpenedAsset, AssetError> {
     let rest = link
@@ -53,7 +82,7 @@ async fn a_picture_is_kept_measured_and_given_out() {
     let (_directory, assets) = assets();
     let bytes = png(1024, 256);
     let stored = assets
-        .put_output(ACCOUNT, TASK, 0, bytes.clone(), None)
+        .put_output(ACCOUNT, TASK, 0, chunks(&bytes), None)
         .await
         .expect("kept");
     assert_eq!(stored.path, format!("{ACCOUNT}/{TASK}/0.png"));
@@ -80,11 +109,13 @@ async fn a_picture_is_kept_measured_and_given_out() {
     assert_eq!(thumbnail.mime_type, "image/jpeg");
     let jpeg = read(&thumbnail, None).await;
     assert_eq!(
-        picture::size(&jpeg, ImageFormat::Jpeg).expect("a JPEG"),
+        picture::size(Cursor::new(jpeg), ImageFormat::Jpeg).expect("a JPEG"),
         (512, 128)
     );
 
-    let again = assets.put_output(ACCOUNT, TASK, 0, bytes, None).await;
+    let again = assets
+        .put_output(ACCOUNT, TASK, 0, chunks(&bytes), None)
+        .await;
     assert_eq!(again.expect("kept again"), stored);
 }
 
@@ -93,7 +124,7 @@ async fn a_video_is_measured_and_shown_by_its_poster() {
     let (_directory, assets) = assets();
     let video = Bytes::from(mp4::tests::sample());
     let stored = assets
-        .put_output(ACCOUNT, TASK, 1, video.clone(), Some(png(640, 360)))
+        .put_output(ACCOUNT, TASK, 1, chunks(&video), Some(png(640, 360)))
         .await
         .expect("kept");
     assert_eq!(stored.path, format!("{ACCOUNT}/{TASK}/1.mp4"));
@@ -103,7 +134,7 @@ async fn a_video_is_measured_and_shown_by_its_poster() {
 
     for poster in [None, Some(Bytes::from_static(b"not a picture"))] {
         let stored = assets
-            .put_output(ACCOUNT, TASK, 2, video.clone(), poster)
+            .put_output(ACCOUNT, TASK, 2, chunks(&video), poster)
             .await
             .expect("kept");
         assert_eq!(stored.thumbnail_path, None);
@@ -111,9 +142,29 @@ async fn a_video_is_measured_and_shown_by_its_poster() {
 }
 
 #[tokio::test]
+async fn a_video_without_a_poster_is_shown_by_its_first_keyframe() {
+    let (_directory, assets) = assets();
+    let video = Bytes::from_static(poster::tests::CLIP);
+    for poster in [None, Some(Bytes::from_static(b"not a picture"))] {
+        let stored = assets
+            .put_output(ACCOUNT, TASK, 0, chunks(&video), poster)
+            .await
+            .expect("kept");
+        assert_eq!((stored.width, stored.height), (Some(160), Some(90)));
+        assert_eq!(stored.duration_seconds, Some(1.5));
+        let thumbnail = stored.thumbnail_path.expect("a thumbnail");
+        let jpeg = assets.read_all(&thumbnail).await.expect("kept");
+        assert_eq!(
+            picture::size(Cursor::new(jpeg), ImageFormat::Jpeg).expect("a JPEG"),
+            (160, 90)
+        );
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_result_are_refused() {
     let (directory, assets) = assets();
-    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, bytes, None);
+    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, chunks(&bytes), None);
     assert!(matches!(
         put(Bytes::from_static(b"<html>")).await,
         Err(AssetError::UnsupportedType { .. })
@@ -126,8 +177,7 @@ async fn bytes_that_are_no_result_are_refused() {
         put(Bytes::from_static(b"\0\0\0\x0cftypisom")).await,
         Err(AssetError::Damaged(FileType::Mp4))
     ));
-    let kept = std::fs::read_dir(directory.path().join("assets")).expect("a directory");
-    assert_eq!(kept.count(), 0, "nothing was written");
+    assert_eq!(files(directory.path()), NOTHING);
 }
 
 #[tokio::test]
@@ -178,7 +228,7 @@ async fn bounds_are_kept() {
     ));
     // As a result it may be kept, and is streamed rather than read whole.
     let stored = assets
-        .put_output(ACCOUNT, TASK, 0, long, None)
+        .put_output(ACCOUNT, TASK, 0, chunks(&long), None)
         .await
         .expect("kept");
     assert!(matches!(
@@ -187,6 +237,112 @@ async fn bounds_are_kept() {
             bytes_max: INPUT_BYTES_MAX
         })
     ));
+}
+
+#[tokio::test]
+async fn a_result_that_is_broken_off_leaves_nothing_and_can_be_put_again() {
+    let (directory, assets) = assets();
+    let video = Bytes::from_static(poster::tests::CLIP);
+    let failure = io::Error::from(io::ErrorKind::UnexpectedEof);
+    let broken = chunks(&video.slice(..4000)).chain(stream::iter([Err(failure)]));
+    let put = assets.put_output(ACCOUNT, TASK, 0, broken, None).await;
+    assert!(matches!(put, Err(AssetError::BrokenOff(_))));
+    assert_eq!(files(directory.path()), NOTHING);
+
+    let again = assets.put_output(ACCOUNT, TASK, 0, chunks(&video), None);
+    let stored = again.await.expect("kept");
+    assert_eq!(assets.read_all(&stored.path).await.expect("kept"), video);
+    assert_eq!(
+        files(directory.path()).len(),
+        2,
+        "the clip and its thumbnail"
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_is_no_directory_keeps_the_same() {
+    let (_directory, assets) = assets();
+    let store = Arc::new(InMemory::new());
+    let elsewhere = Assets::new(store, [7; 32], "https://piooy.test");
+    let video = Bytes::from_static(poster::tests::CLIP);
+    let put = async |assets: &Assets| {
+        let stored = assets.put_output(ACCOUNT, TASK, 0, chunks(&video), None);
+        let stored = stored.await.expect("kept");
+        let read = assets.read_all(&stored.path).await.expect("kept");
+        (stored, read)
+    };
+    assert_eq!(put(&elsewhere).await, put(&assets).await);
+}
+
+/// Runs in a process of its own, since the others share their memory's high-water mark.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_long_video_leaves_memory_flat() {
+    const ALONE: &str = "PIOOY_TEST_MEMORY_ALONE";
+    const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+    if std::env::var_os(ALONE).is_none() {
+        let suite = std::env::current_exe().expect("this program");
+        let test = "assets::tests::a_long_video_leaves_memory_flat";
+        let alone = std::process::Command::new(suite)
+            .args(["--exact", test, "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .expect("it runs");
+        let told = String::from_utf8_lossy(&alone.stdout);
+        assert!(
+            alone.status.success() && told.contains("1 passed"),
+            "{alone:?}"
+        );
+        return;
+    }
+    let (_directory, assets) = assets();
+    let put = async |media_bytes| {
+        let (length, video) = long_video(media_bytes);
+        let stored = assets.put_output(ACCOUNT, TASK, 0, video, None).await;
+        let stored = stored.expect("kept");
+        assert_eq!(stored.size_bytes, length);
+        assert_eq!(stored.duration_seconds, Some(1.5));
+        assert!(stored.thumbnail_path.is_some());
+    };
+    put(1).await;
+    let before = memory_bytes_max();
+    put(200).await;
+    let growth = memory_bytes_max() - before;
+    assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more");
+}
+
+/// The clip with so many more MiB of media before its film header, made as it is read, and its length.
+#[cfg(target_os = "linux")]
+fn long_video(media_mib: u32) -> (u64, impl Stream<Item = io::Result<Bytes>> + Send) {
+    const MIB: usize = 1024 * 1024;
+    let clip = Bytes::from_static(poster::tests::CLIP);
+    let film = clip
+        .windows(4)
+        .position(|kind| kind == b"moov")
+        .expect("a film header")
+        - 4;
+    let (head, film) = (clip.slice(..film), clip.slice(film..));
+    let box_bytes = media_mib * u32::try_from(MIB).expect("fits") + 8;
+    let header = [box_bytes.to_be_bytes(), *b"mdat"].concat();
+    let length = clip.len() as u64 + u64::from(box_bytes);
+    let media = stream::iter(0..media_mib * 16).map(|number| {
+        let chunk = u8::try_from(number % 251).expect("less than 256");
+        Bytes::from(vec![chunk; MIB / 16])
+    });
+    let video = stream::iter([head, header.into()])
+        .chain(media)
+        .chain(stream::iter([film]));
+    (length, video.map(Ok))
+}
+
+/// The most memory that this process has had (proc_pid_status(5), `VmHWM`).
+#[cfg(target_os = "linux")]
+fn memory_bytes_max() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("a number");
+    kib * 1024
 }
 
 #[tokio::test]
@@ -210,7 +366,7 @@ async fn no_path_leads_elsewhere() {
 #[tokio::test]
 async fn a_file_written_anew_does_not_mix_with_the_old() {
     let (_directory, assets) = assets();
-    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, bytes, None);
+    let put = |bytes: Bytes| assets.put_output(ACCOUNT, TASK, 0, chunks(&bytes), None);
     let stored = put(png(8, 8)).await.expect("kept");
     let opened = follow(&assets, &assets.link(&stored.path, now()))
         .await

@@ -13,9 +13,10 @@
 
 use std::fmt;
 
-use super::model::{Model, Operation};
+use super::model::Model;
 use super::size::pixel_size;
 use super::spelling::echo;
+use crate::providers::Operation;
 
 mod fields;
 

@@ -5,6 +5,7 @@
 //! unique whatever their punctuation, and that replacements exist.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use toml::{Table, Value};
 
@@ -139,11 +140,13 @@ fn entries(text: &str, mistakes: &mut Vec<Mistake>) -> Result<Vec<Entry>, Catalo
             Vec::new()
         }
     };
+    let maps = maps(file.remove("inputs"), &mut wrong);
     for field in file.keys() {
         wrong(
             "file",
             field,
-            "is not known here; a model file holds [[model]] tables alone".to_owned(),
+            "is not known here; a model file holds [[model]] and [inputs.…] tables alone"
+                .to_owned(),
         );
     }
     let mut sound: Vec<Entry> = Vec::new();
@@ -170,9 +173,37 @@ fn entries(text: &str, mistakes: &mut Vec<Mistake>) -> Result<Vec<Entry>, Catalo
                 "stands twice in the file".to_owned(),
             ));
         }
-        sound.extend(entry::read(Reader::new(slug, table, mistakes)));
+        sound.extend(entry::read(Reader::new(slug, table, mistakes), &maps));
     }
     Ok(sound)
+}
+
+/// The `[inputs.…]` of a file, by name.
+fn maps(value: Option<Value>, wrong: &mut impl FnMut(&str, &str, String)) -> routes::Maps {
+    let tables = match value {
+        None => return routes::Maps::new(),
+        Some(Value::Table(tables)) => tables,
+        Some(_) => {
+            wrong(
+                "file",
+                "inputs",
+                "must be tables, each headed [inputs.…]".to_owned(),
+            );
+            return routes::Maps::new();
+        }
+    };
+    let mut maps = routes::Maps::new();
+    for (name, table) in tables {
+        let field = format!("inputs.{name}");
+        match table {
+            Value::Table(table) => match routes::parse(table) {
+                Ok(inputs) => drop(maps.insert(name, Arc::new(inputs))),
+                Err(error) => wrong("file", &field, error.to_string()),
+            },
+            _ => wrong("file", &field, "must be a table".to_owned()),
+        }
+    }
+    maps
 }
 
 fn mistake(model: &str, field: &str, message: String) -> Mistake {

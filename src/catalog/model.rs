@@ -4,9 +4,11 @@
 //! ascend, defaults stand in their lists, sizes are bounded. Fields are public because every face shows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::price::{PriceRow, Unit};
 use super::size::{AspectRatio, Resolution, SizeLimits};
+use crate::providers::{Inputs, Operation};
 
 /// What a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,23 +93,8 @@ macro_rules! named {
 }
 named!(MediaType, Tier, Audio, Unit);
 
-/// What is asked of a model, as far as upstreams tell it apart: many have one endpoint for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// From the prompt alone.
-    Text,
-    /// An image from a prompt and reference images.
-    Edit,
-    /// A video that starts with a given frame.
-    ImageToVideo,
-    /// A video between two given frames.
-    FirstLastFrame,
-    /// A video that shows the subjects of reference images.
-    ReferenceToVideo,
-}
-
 /// One upstream that serves a model. Routes are tried in the order in which the model lists them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// The name of the provider, such as `fal`.
     pub provider: String,
@@ -119,6 +106,8 @@ pub struct Route {
     pub operations: Vec<(Operation, String)>,
     /// The only resolutions that this route makes; empty means all that the model lists.
     pub resolutions: Vec<String>,
+    /// How this upstream wants to be told what is asked; `None`: in its dialect's usual way.
+    pub inputs: Option<Arc<Inputs>>,
     /// Upstream inputs that never vary, because the price rests on them.
     pub fixed: BTreeMap<String, String>,
 }
@@ -155,7 +144,7 @@ pub struct Defaults {
 }
 
 /// A model that can run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The canonical name: lowercase letters, digits and single hyphens.
     pub slug: String,

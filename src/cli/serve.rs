@@ -219,6 +219,7 @@ async fn assemble(
             store,
             catalog,
             options,
+            stop: stop.clone(),
         },
     )?;
     Ok((faces, generation))

@@ -1,6 +1,7 @@
 //! The permit every use case asks for.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ pub struct Caller {
     pub(super) test: bool,
     pub(super) scopes: Scopes,
     pub(super) caps: SpendingCaps,
+    pub(super) valid_until: Option<SystemTime>,
 }
 
 impl Caller {
@@ -50,25 +52,28 @@ impl Caller {
         self.caps
     }
 
+    /// When the key or token stops being good; none: never. For those who hold on to a caller.
+    pub fn valid_until(&self) -> Option<SystemTime> {
+        self.valid_until
+    }
+
     /// The plan of the account.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Checks that `new` may do nothing that this caller may not.
+    /// Checks that `new` may do nothing that this caller may not, and spend nothing beside its caps.
     pub fn may_issue(&self, new: &NewKey) -> Result<(), Refusal> {
         if self.test && !new.test {
             return Err(Refusal::LiveKeyNeeded);
         }
-        match new
-            .scopes
-            .iter()
-            .find(|scope| !self.scopes.contains(*scope))
-        {
+        // Whatever caps the new key had, they would be its own: two keys spend twice as much as one.
+        if !self.caps.is_none() && !new.test {
+            return Err(Refusal::UncappedKeyNeeded);
+        }
+        let mut asked = new.scopes.iter();
+        match asked.find(|scope| !self.scopes.contains(*scope)) {
             Some(needed) => Err(Refusal::InsufficientScope { needed }),
-            None if !new.caps.are_within(self.caps) => {
-                Err(Refusal::CapsTooLoose { allowed: self.caps })
-            }
             None => Ok(()),
         }
     }

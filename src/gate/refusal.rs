@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::budgets::{Allowance, whole_seconds};
-use crate::accounts::{KeyFault, Scope, SpendingCaps};
+use crate::accounts::{KeyFault, Scope};
 
 /// Why a call does not get through.
 #[derive(Debug, Error)]
@@ -21,13 +21,13 @@ pub enum Refusal {
         why: CredentialFault,
     },
     /// It looks like a key but is none of this server's.
-    #[error("this server does not know this API key")]
+    #[error("this server does not know this API key; check that it is a key of this server")]
     KeyUnknown,
     /// The key was revoked.
-    #[error("this API key was revoked")]
+    #[error("this API key was revoked; use another one")]
     KeyRevoked,
     /// The key's time is over.
-    #[error("this API key has expired")]
+    #[error("this API key has expired; use another one")]
     KeyExpired,
     /// The token does not hold.
     #[error("the token was refused: {why}")]
@@ -44,12 +44,12 @@ pub enum Refusal {
     /// A test key was to make or revoke a live one.
     #[error("a test key can only make and revoke test keys")]
     LiveKeyNeeded,
-    /// A capped key asked for one that could spend more.
-    #[error("this key may spend {}, so the keys it makes need spending caps that are no higher", in_words(*allowed))]
-    CapsTooLoose {
-        /// The caps of the key that asked.
-        allowed: SpendingCaps,
-    },
+    /// A capped key was to make one that spends beside it.
+    #[error(
+        "a key with spending caps can only make test keys, since a live key would spend beside its caps; \
+         use a key without spending caps"
+    )]
+    UncappedKeyNeeded,
     /// The account's budget is spent.
     #[error("the account's {} calls per minute are spent; come back in {} s", allowance.limit, whole_seconds(*retry_after))]
     RateLimited {
@@ -67,19 +67,6 @@ pub enum Refusal {
     /// The gate can't tell at the moment.
     #[error("keys can't be checked at the moment; try again shortly")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
-}
-
-/// `at most 10 credits an hour and 500 in all`.
-fn in_words(caps: SpendingCaps) -> String {
-    let windows = [
-        (caps.per_hour, "an hour"),
-        (caps.per_day, "a day"),
-        (caps.total, "in all"),
-    ];
-    let capped = windows
-        .into_iter()
-        .filter_map(|(cap, window)| Some(format!("{} credits {window}", cap?)));
-    format!("at most {}", capped.collect::<Vec<_>>().join(" and "))
 }
 
 /// Why what was shown can't be a key.
@@ -172,7 +159,7 @@ impl Refusal {
             | Refusal::KeyExpired
             | Refusal::InsufficientScope { .. }
             | Refusal::LiveKeyNeeded
-            | Refusal::CapsTooLoose { .. }
+            | Refusal::UncappedKeyNeeded
             | Refusal::RateLimited { .. }
             | Refusal::TooManyFailures { .. }
             | Refusal::Unavailable(_) => false,

@@ -36,6 +36,8 @@ pub struct JwtSettings {
 pub(super) struct Bearer {
     pub(super) account: String,
     pub(super) scopes: Scopes,
+    /// None: beyond what a clock can tell.
+    pub(super) valid_until: Option<SystemTime>,
 }
 
 #[derive(Deserialize)]
@@ -81,8 +83,10 @@ impl<C: Clock> Tokens<C> {
         let algorithm = asymmetric(&header.alg)?;
         let key = self.keys.find(header.kid.as_deref(), algorithm).await;
         let claims = self.claims(token, &*key?)?;
-        check_times(&claims, now)?;
+        let seconds = check_times(&claims, now)?;
+        let valid_for = Duration::try_from_secs_f64(seconds).ok();
         Ok(Bearer {
+            valid_until: valid_for.and_then(|valid_for| now.checked_add(valid_for)),
             account: claims.account.ok_or(TokenFault::AccountMissing)?,
             // An issuer's tokens carry scopes of others too (openid, profile).
             scopes: claims
@@ -129,7 +133,8 @@ fn asymmetric(name: &str) -> Result<Algorithm, TokenFault> {
     }
 }
 
-fn check_times(claims: &Claims, now: SystemTime) -> Result<(), TokenFault> {
+/// For how many seconds it is still good.
+fn check_times(claims: &Claims, now: SystemTime) -> Result<f64, TokenFault> {
     let now = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
@@ -142,7 +147,7 @@ fn check_times(claims: &Claims, now: SystemTime) -> Result<(), TokenFault> {
     if claims.nbf.is_some_and(|begins| now + leeway < begins) {
         return Err(TokenFault::NotYetValid);
     }
-    Ok(())
+    Ok(expires + leeway - now)
 }
 
 fn fault(kind: &ErrorKind) -> TokenFault {
@@ -195,11 +200,11 @@ mod tests {
                 now,
             )
         };
-        assert_eq!(check(1_000_000.5, None), Ok(()));
-        assert_eq!(check(999_971.0, None), Ok(()));
+        assert_eq!(check(1_000_000.5, None), Ok(30.5));
+        assert_eq!(check(999_971.0, None), Ok(1.0));
         assert_eq!(check(999_970.0, None), Err(TokenFault::Expired));
         assert_eq!(check(f64::NEG_INFINITY, None), Err(TokenFault::Expired));
-        assert_eq!(check(2e6, Some(1_000_030.0)), Ok(()));
+        assert_eq!(check(2e6, Some(1_000_030.0)), Ok(1_000_030.0));
         assert_eq!(check(2e6, Some(1_000_031.0)), Err(TokenFault::NotYetValid));
     }
 }

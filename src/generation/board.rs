@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -29,6 +29,8 @@ pub(super) struct Live {
     written: AtomicU8,
     /// The caller wants it stopped.
     pub canceled: CancellationToken,
+    /// The upstream may have news of it.
+    pub nudged: Notify,
     /// It has ended, or another node works on it: stop at once and write nothing.
     pub over: CancellationToken,
     /// Its place among the open tasks of this process.
@@ -43,6 +45,7 @@ impl Live {
             written: AtomicU8::new(task.progress),
             state: watch::Sender::new(task),
             canceled: CancellationToken::new(),
+            nudged: Notify::new(),
             over: CancellationToken::new(),
             _place: place,
         }

@@ -75,7 +75,7 @@ pub(super) struct Submission {
     pub caps: SpendingCaps,
     pub model: String,
     pub media: MediaType,
-    pub provider: &'static str,
+    pub provider: String,
     pub work: Arc<Work>,
     pub quoted: i64,
     /// The most tasks that the account may have open.

@@ -55,7 +55,7 @@ pub enum SubmitError {
         /// The name that was asked for.
         asked: String,
         /// The names that there are.
-        known: Vec<&'static str>,
+        known: Vec<String>,
     },
     /// A live key asked for the sandbox.
     #[error(
@@ -68,7 +68,7 @@ pub enum SubmitError {
         /// The slug of the model.
         model: String,
         /// The settings of the server any of which would make it available.
-        settings: Vec<&'static str>,
+        settings: Vec<String>,
         /// Whether the caller could ask for the sandbox instead.
         sandbox: bool,
     },
@@ -178,7 +178,7 @@ fn scene_mismatch(scene: Scene) -> String {
     }
 }
 
-fn unavailable(model: &str, settings: &[&str], sandbox: bool) -> String {
+fn unavailable(model: &str, settings: &[String], sandbox: bool) -> String {
     let mut text =
         format!("no upstream for this request to the model {model} is set up on this server");
     if !settings.is_empty() {

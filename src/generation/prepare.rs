@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::Core;
 use super::errors::SubmitError;
 use super::inputs;
@@ -23,7 +21,7 @@ pub(super) struct Prepared<'a> {
     /// The exact price for this account.
     pub credits: i64,
     /// The upstream that would be asked first.
-    pub provider: &'static str,
+    pub provider: String,
     /// Without the reference pictures, which have no place yet.
     pub work: Arc<Work>,
 }
@@ -53,16 +51,12 @@ pub(super) fn prepare<'a>(
         model,
         &wish,
     )?;
-    let first: &Route = routes.first().expect("there is at least one route");
-    first
-        .provider
-        .check(&work.job(Uuid::nil(), 1, model, first))
-        .map_err(SubmitError::Refused)?;
+    let first = first_able(&routes, model, &work)?;
     Ok(Prepared {
         model,
         fitted,
         credits: if included { 0 } else { price },
-        provider: first.provider.name(),
+        provider: first.provider.name().to_owned(),
         work: Arc::new(work),
     })
 }
@@ -104,6 +98,24 @@ fn fit(model: &Model, request: &Request) -> Result<Fitted, Unfit> {
         allowed: Vec::new(),
     });
     Err(unfit)
+}
+
+/// The first way that can do the work, as far as can be told without asking.
+fn first_able<'r>(
+    routes: &'r [Route],
+    model: &Model,
+    work: &Work,
+) -> Result<&'r Route, SubmitError> {
+    let mut refusal = None;
+    for route in routes {
+        match route.check(work, model) {
+            Ok(()) => return Ok(route),
+            Err(failure) => refusal = refusal.or(Some(failure)),
+        }
+    }
+    Err(SubmitError::Refused(
+        refusal.expect("there is at least one route"),
+    ))
 }
 
 fn check_expectations(model: &Model, request: &Request) -> Result<(), SubmitError> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::inputs::Picture;
 use super::task::Adjustment;
-use crate::catalog::{self, Ask, Fitted, MediaType, Model};
+use crate::catalog::{Ask, Fitted, MediaType, Model};
 use crate::providers::{Job, Operation};
 
 /// What a caller asks for. What is `None` is the model's choice.
@@ -245,7 +245,7 @@ impl Work {
             duration_seconds: fitted.duration_seconds,
             count: fitted.count,
             audio: fitted.audio,
-            operation: operation(fitted.operation),
+            operation: fitted.operation,
             seed: request.seed,
             negative_prompt: request
                 .negative_prompt
@@ -271,6 +271,7 @@ impl Work {
             model: model.slug.clone(),
             model_title: model.title.clone(),
             upstream_model: route.upstream_model.clone(),
+            inputs: route.inputs.clone(),
             fixed: route.fixed.clone(),
             operation: self.operation,
             prompt: self.prompt.clone(),
@@ -284,27 +285,7 @@ impl Work {
             seed: self.seed,
             negative_prompt: self.negative_prompt.clone(),
             references: Vec::new(),
+            webhook_url: None,
         }
-    }
-}
-
-fn operation(operation: catalog::Operation) -> Operation {
-    match operation {
-        catalog::Operation::Text => Operation::Text,
-        catalog::Operation::Edit => Operation::Edit,
-        catalog::Operation::ImageToVideo => Operation::ImageToVideo,
-        catalog::Operation::FirstLastFrame => Operation::FirstLastFrame,
-        catalog::Operation::ReferenceToVideo => Operation::ReferenceToVideo,
-    }
-}
-
-/// The same operation in the catalogue's words.
-pub(super) fn catalog_operation(operation: Operation) -> catalog::Operation {
-    match operation {
-        Operation::Text => catalog::Operation::Text,
-        Operation::Edit => catalog::Operation::Edit,
-        Operation::ImageToVideo => catalog::Operation::ImageToVideo,
-        Operation::FirstLastFrame => catalog::Operation::FirstLastFrame,
-        Operation::ReferenceToVideo => catalog::Operation::ReferenceToVideo,
     }
 }

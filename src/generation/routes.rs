@@ -10,10 +10,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::errors::SubmitError;
-use super::request::catalog_operation;
+use super::request::Work;
 use crate::catalog::Model;
-use crate::providers::{Operation, Provider, Providers, SANDBOX};
+use crate::providers::{Failure, Inputs, Operation, Provider, Providers, SANDBOX};
 
 /// One way to run a request.
 #[derive(Clone)]
@@ -21,7 +23,18 @@ pub(super) struct Route {
     pub provider: Arc<dyn Provider>,
     /// The upstream's id for the model and the operation.
     pub upstream_model: String,
+    pub inputs: Option<Arc<Inputs>>,
     pub fixed: BTreeMap<String, String>,
+}
+
+impl Route {
+    /// Whether it can do the work, as far as can be told without asking.
+    ///
+    /// # Errors
+    /// What would certainly be the end of it.
+    pub fn check(&self, work: &Work, model: &Model) -> Result<(), Failure> {
+        self.provider.check(&work.job(Uuid::nil(), 1, model, self))
+    }
 }
 
 /// Who asks for which way, and for what.
@@ -48,7 +61,7 @@ pub(super) fn routes(
     {
         return Err(SubmitError::UnknownProvider {
             asked: name.to_owned(),
-            known: providers.names(),
+            known: owned(providers.names()),
         });
     }
     let wants_sandbox = wish.provider == Some(SANDBOX);
@@ -59,7 +72,7 @@ pub(super) fn routes(
         return Ok(vec![sandbox(providers, model)]);
     }
     let offered: Vec<_> = model
-        .routes_for(catalog_operation(wish.operation), wish.resolution)
+        .routes_for(wish.operation, wish.resolution)
         .filter(|(route, _)| wish.provider.is_none_or(|name| name == route.provider))
         .collect();
     let reachable: Vec<_> = offered
@@ -68,6 +81,7 @@ pub(super) fn routes(
             Some(Route {
                 provider: Arc::clone(providers.get(&route.provider)?),
                 upstream_model: (*upstream_model).to_owned(),
+                inputs: route.inputs.clone(),
                 fixed: route.fixed.clone(),
             })
         })
@@ -76,6 +90,7 @@ pub(super) fn routes(
         let settings = offered
             .iter()
             .filter_map(|(route, _)| providers.missing_setting(&route.provider))
+            .map(str::to_owned)
             .collect();
         return Err(SubmitError::ModelUnavailable {
             model: model.slug.clone(),
@@ -92,23 +107,26 @@ pub(super) fn reachable(
     sandbox_for_live: bool,
     model: &Model,
     test: bool,
-) -> Vec<&'static str> {
+) -> Vec<String> {
     if test {
-        return vec![SANDBOX];
+        return vec![SANDBOX.to_owned()];
     }
     let configured = model
         .routes
         .iter()
         .filter_map(|route| Some(providers.get(&route.provider)?.name()));
-    configured
-        .chain(sandbox_for_live.then_some(SANDBOX))
-        .collect()
+    owned(configured.chain(sandbox_for_live.then_some(SANDBOX)))
+}
+
+fn owned<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
 }
 
 fn sandbox(providers: &Providers, model: &Model) -> Route {
     Route {
         provider: Arc::clone(providers.sandbox()),
         upstream_model: model.slug.clone(),
+        inputs: None,
         fixed: BTreeMap::new(),
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Whether a live key may ask for the sandbox.
     pub sandbox_for_live: bool,
+    /// Where upstreams reach this server to tell of changes; none: they cannot.
+    pub hooks_url: Option<String>,
     /// Open tasks that this process keeps in memory at most; more submissions are told to come
     /// back.
     pub open_tasks_max: usize,
@@ -28,6 +30,10 @@ pub struct Settings {
     pub poll_wait_min: Duration,
     /// … up to this. Failed attempts back off likewise.
     pub poll_wait_max: Duration,
+    /// How long an upstream that keeps failing is left alone the first time …
+    pub rest_min: Duration,
+    /// … and at most; each time is twice as long as the one before.
+    pub rest_max: Duration,
     /// How long an idempotency key is remembered. Longer than a week would need the index of keys to
     /// be looked at in more places.
     pub key_lifetime: Duration,
@@ -46,6 +52,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             sandbox_for_live: false,
+            hooks_url: None,
             open_tasks_max: 10_000,
             running_tasks_max: 1_000,
             lease: Duration::from_secs(30),
@@ -54,6 +61,8 @@ impl Default for Settings {
             lifetime_max: Duration::from_secs(2 * 60 * 60),
             poll_wait_min: Duration::from_millis(250),
             poll_wait_max: Duration::from_secs(10),
+            rest_min: Duration::from_secs(1),
+            rest_max: Duration::from_secs(60),
             key_lifetime: Duration::from_secs(24 * 60 * 60),
             progress_interval: Duration::from_secs(2),
             look_interval: Duration::from_secs(15),

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Cancel, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider, Rendered, SANDBOX,
-    SubmitFailure,
+    Cancel, Cause, Content, Failure, FailureReason, Job, Lookup, Poll, PollError, Probe, Provider,
+    Rendered, SANDBOX, SubmitFailure, Submitted,
 };
 use directives::{Directives, FailWith};
 use scene::{RenderError, Scene};
@@ -281,7 +281,7 @@ fn paint_one(
     };
     tell(1.0);
     Ok(Rendered {
-        bytes: bytes.into(),
+        content: Content::Bytes(bytes.into()),
         poster,
     })
 }
@@ -313,7 +313,7 @@ fn id_of(job: &Job) -> String {
 
 #[async_trait]
 impl Provider for Sandbox {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         SANDBOX
     }
 
@@ -321,20 +321,13 @@ impl Provider for Sandbox {
         Rehearsal::of(job).map(drop)
     }
 
-    async fn submit(&self, job: &Job) -> Result<String, SubmitFailure> {
-        let refused = |failure| SubmitFailure {
-            definite: true,
-            failure,
-        };
-        if Rehearsal::of(job).map_err(refused)?.directives.fail == Some(FailWith::RateLimited) {
+    async fn submit(&self, job: &Job) -> Result<Submitted, SubmitFailure> {
+        if Rehearsal::of(job)?.directives.fail == Some(FailWith::RateLimited) {
             let message = "the sandbox wants fewer calls, as the directive in the prompt asked";
-            return Err(refused(Failure::new(
-                FailureReason::ProviderRateLimited,
-                message,
-            )));
+            return Err(SubmitFailure::refused(Cause::Busy, message));
         }
-        self.render(job).map_err(refused)?;
-        Ok(id_of(job))
+        self.render(job)?;
+        Ok(Submitted::Taken(id_of(job)))
     }
 
     async fn poll(&self, job: &Job, _upstream_id: &str) -> Result<Poll, PollError> {
@@ -370,5 +363,9 @@ impl Provider for Sandbox {
             Ok(_) => Lookup::Found(id_of(job)),
             Err(_) => Lookup::NotSubmitted,
         }
+    }
+
+    async fn probe(&self, _upstream_model: &str) -> Probe {
+        Probe::Ready
     }
 }

@@ -371,7 +371,7 @@ fn malformed(text: &str, error: &serde_json::Error) -> ApiError {
 /// Valid JSON, but not this message.
 fn misread(path: &str, text: &str, fields: &[&str]) -> ApiError {
     if text.starts_with("unknown field") {
-        return unknown_field(text, fields);
+        return unknown_field(path, text, fields);
     }
     let message = match path {
         "." | "" | "?" => format!("The request could not be read: {text}."),
@@ -380,9 +380,9 @@ fn misread(path: &str, text: &str, fields: &[&str]) -> ApiError {
     ApiError::new(Reason::MalformedRequest, message)
 }
 
-/// serde names the unknown field and every spelling of those that exist; of those, callers are told
-/// the one that is published (`fields`).
-fn unknown_field(text: &str, fields: &[&str]) -> ApiError {
+/// serde names the unknown field, which `path` leads to, and every spelling of those that exist; of
+/// those, callers are told the one that is published (`fields`).
+fn unknown_field(path: &str, text: &str, fields: &[&str]) -> ApiError {
     let mut names = text.split('`').skip(1).step_by(2);
     let asked = names.next().unwrap_or_default();
     let spelling = |name: &str| name.replace('_', "").to_ascii_lowercase();
@@ -400,14 +400,20 @@ fn unknown_field(text: &str, fields: &[&str]) -> ApiError {
         true => "takes no fields".to_owned(),
         false => format!("takes {}", known.join(", ")),
     };
-    let message = format!("There is no field {asked} here; the request {takes}.");
+    let within = path.strip_suffix(asked).unwrap_or_default();
+    let message = match within.strip_suffix('.') {
+        Some(place) => format!("There is no field {path}; {place} {takes}."),
+        None => format!("There is no field {asked} here; the request {takes}."),
+    };
     ApiError::new(Reason::UnknownField, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::v1::{GenerateImageRequest, ListTasksRequest, Task, task};
+    use crate::spec::v1::{
+        CreateApiKeyRequest, GenerateImageRequest, ListTasksRequest, Task, task,
+    };
 
     fn read(text: &str) -> Result<GenerateImageRequest, ApiError> {
         decode(&Input::Json(bytes::Bytes::copy_from_slice(text.as_bytes())))
@@ -460,6 +466,18 @@ mod tests {
             assert_eq!(error.reason, reason, "{text}: {}", error.message);
             assert!(error.message.contains(part), "{text}: {}", error.message);
         }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_whole_place() {
+        let text = br#"{"name":"n","spendingCaps":{"perHour":1,"perWeek":2}}"#;
+        let input = Input::Json(bytes::Bytes::from_static(text));
+        let error = decode::<CreateApiKeyRequest>(&input).expect_err("no such cap");
+        assert_eq!(error.reason, Reason::UnknownField);
+        assert_eq!(
+            error.message,
+            "There is no field spendingCaps.perWeek; spendingCaps takes perHour, perDay, total."
+        );
     }
 
     #[test]

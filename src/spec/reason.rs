@@ -134,6 +134,8 @@ reasons! {
     RateLimited "RATE_LIMITED" 8 429 again Caller;
     /// The plan's number of tasks at once are running already.
     TooManyTasks "TOO_MANY_TASKS" 8 429 again Caller;
+    /// The account has as many streams of events open as one may; closing one makes room.
+    TooManyStreams "TOO_MANY_STREAMS" 8 429 again Caller;
     /// Too many calls with wrong keys came from this address.
     TooManyFailures "TOO_MANY_FAILURES" 8 429 again Caller;
     /// The caller gave up before the answer was ready.

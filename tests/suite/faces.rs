@@ -13,9 +13,11 @@
 //! | [`discovery`], [`docs`] | who looks for the server finds it, and people how to connect |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
+//! | [`mcp_fuzz`] | nothing that is posted breaks the server |
+//! | [`mcp_rmcp`] | the official Rust client of MCP understands the server |
 //! | [`mcp_tools`] | tools lead a model right, wait, and show what was made |
 //!
-//! MCP is spoken as raw JSON over HTTP: what official clients make of it is not asked here.
+//! MCP is spoken as raw JSON over HTTP, but for [`mcp_rmcp`], which lets an official client speak.
 
 mod answers;
 mod bridge;
@@ -30,8 +32,10 @@ mod files;
 mod grpc;
 mod keys;
 mod mcp;
+mod mcp_fuzz;
 mod mcp_modern;
 mod mcp_reading;
+mod mcp_rmcp;
 mod mcp_sse;
 mod mcp_streams;
 mod mcp_tasks;

@@ -305,7 +305,7 @@ async fn a_key_makes_no_key_that_may_do_more() {
 }
 
 #[tokio::test]
-async fn a_capped_key_makes_no_key_that_may_spend_more() {
+async fn a_capped_key_makes_no_key_that_spends_beside_it() {
     let fixture = Fixture::new().await;
     let caps = SpendingCaps {
         per_day: Some(10),
@@ -315,34 +315,27 @@ async fn a_capped_key_makes_no_key_that_may_spend_more() {
     let (secret, _) = fixture.key(|new| new.caps = caps).await;
     let caller = fixture.show(&secret).await.unwrap();
     assert_eq!(caller.spending_caps(), caps);
-    let issue = |per_hour, per_day, total| {
+    let issue = |test, caps| {
         caller.may_issue(&NewKey {
             name: "child".to_owned(),
-            test: false,
+            test,
             scopes: Scopes::DEFAULT,
             expires_at: None,
-            caps: SpendingCaps {
-                per_hour,
-                per_day,
-                total,
-            },
+            caps,
         })
     };
-    issue(None, Some(10), Some(500)).unwrap();
-    issue(Some(20), Some(0), Some(1)).unwrap();
-    for (per_day, total) in [
-        (None, Some(500)),
-        (Some(10), None),
-        (Some(11), Some(500)),
-        (None, None),
-    ] {
-        let refused = issue(Some(1), per_day, total).unwrap_err();
-        assert!(matches!(refused, Refusal::CapsTooLoose { allowed } if allowed == caps));
-        assert_eq!(
-            refused.to_string(),
-            "this key may spend at most 10 credits a day and 500 credits in all, \
-             so the keys it makes need spending caps that are no higher"
+    // With whatever caps: they would be caps of its own.
+    let nothing = SpendingCaps {
+        total: Some(0),
+        ..caps
+    };
+    for child in [SpendingCaps::NONE, caps, nothing] {
+        let refused = issue(false, child).unwrap_err();
+        assert!(
+            matches!(refused, Refusal::UncappedKeyNeeded),
+            "{child:?}: {refused}"
         );
+        issue(true, child).unwrap();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every integration test, one module a promise, in one binary: it links once and shares one
 //! PostgreSQL server.
 
+mod fakes;
 mod support;
 
 mod accounts;
@@ -16,6 +17,7 @@ mod replicas;
 mod rooms;
 mod statement;
 mod store;
+mod upstreams;
 
 /// The package `echo.v1` of `tests/fixtures`; generated code names its own place, which is here.
 mod echo {

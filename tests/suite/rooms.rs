@@ -35,7 +35,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
             "store",
         ],
     ),
-    ("catalog", &[]),
+    ("catalog", &["providers"]),
     ("ledger", &["store"]),
     ("accounts", &["store"]),
     ("providers", &[]),

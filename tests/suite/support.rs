@@ -49,11 +49,16 @@ pub async fn database() -> TestDatabase {
     TestDatabase { store, url }
 }
 
+/// Clients want to know how they would speak TLS, though nothing here does. Only the first of all tests in this
+/// process has anything to do.
+pub fn speak_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// The way to servers that tests run on this machine.
 pub fn egress() -> Egress {
     static EGRESS: LazyLock<Egress> = LazyLock::new(|| {
-        // Only the first of all tests in this process puts it there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        speak_tls();
         let policy = Policy {
             private_allowed: true,
         };

@@ -74,12 +74,7 @@ impl Api {
             typical_seconds_high: int32(high),
             replaced_by: model.replaced_by.clone().unwrap_or_default(),
             deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
-            providers: self
-                .generation
-                .providers_for(caller, model)
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            providers: self.generation.providers_for(caller, model),
             negative_prompt: model.negative_prompt,
         }
     }

@@ -2,42 +2,63 @@
 //! out of the same budgets as over any other face.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap};
 use tonic::metadata::MetadataMap;
 
-use crate::adapters::entry::{Entrance, Peer, Shared};
+use crate::adapters::entry::{Entrance, Shared, allowance_of, put_allowance};
 use crate::adapters::progress::ProgressSink;
-use crate::gate::Caller;
+use crate::adapters::rest::put_retry_after;
+use crate::gate::{Allowance, Caller, Refusal};
 use crate::spec::error::ApiError;
 use crate::spec::method::{Call, Envelopes, Input};
-
-/// The headers that a credential, and the address it counts for, can be in.
-const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "x-api-key", "x-forwarded-for"];
 
 /// Who sent a message, and what came with it.
 #[derive(Clone)]
 pub struct Sender {
     /// The headers of its request.
     pub headers: HeaderMap,
-    /// Where it came from.
-    pub peer: Option<Peer>,
     /// Whose credential it showed.
     pub caller: Caller,
+    /// What the answer's headers will say of its budget.
+    pub limits: Limits,
 }
 
-impl Sender {
-    /// The same without what only the request itself needed: for those who stay. The values are copied,
-    /// since as they came they are parts of the connection's buffer, and would keep the whole of it.
-    pub fn staying(self) -> Self {
-        let mut headers = HeaderMap::with_capacity(1);
-        for name in CREDENTIAL_HEADERS.map(HeaderName::from_static) {
-            for value in self.headers.get_all(&name) {
-                let copied = HeaderValue::from_bytes(value.as_bytes());
-                headers.append(name.clone(), copied.expect("it was a value"));
-            }
+/// What REST says in headers of a call's budget, for the answer to a message: what is left of it, and when
+/// to come back. Whatever is done for the message takes note here; the last note counts. On a transport
+/// whose answers have no headers nobody reads it.
+#[derive(Clone, Default)]
+pub struct Limits(Arc<Mutex<HeaderMap>>);
+
+impl Limits {
+    /// A call was let in.
+    pub fn left(&self, allowance: &Allowance) {
+        self.change(|headers| put_allowance(headers, allowance));
+    }
+
+    /// A call was not let in.
+    pub fn refused(&self, refusal: Refusal) -> ApiError {
+        if let Some(allowance) = allowance_of(&refusal) {
+            self.left(&allowance);
         }
-        Self { headers, ..self }
+        let error = refusal.into();
+        self.failed(&error);
+        error
+    }
+
+    /// Puts the headers among those of an answer.
+    pub fn put(&self, headers: &mut HeaderMap) {
+        self.change(|noted| headers.extend(std::mem::take(noted)));
+    }
+
+    fn failed(&self, error: &ApiError) {
+        self.change(|headers| put_retry_after(headers, error));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HeaderMap)) {
+        // Nothing in here is left half done.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -81,10 +102,10 @@ impl Calls {
         input: Input,
     ) -> Result<Envelopes, ApiError> {
         let entrance = self.named(name)?;
-        let admitted = self.house.admit(sender.caller, entrance)?;
+        let extensions = self.enter(&sender, entrance)?;
         let metadata = MetadataMap::from_headers(sender.headers);
         match &entrance.method.call {
-            Call::Stream(call) => call(input, metadata, admitted.into_extensions()).await,
+            Call::Stream(call) => call(input, metadata, extensions).await,
             Call::Unary(_) | Call::File(_) => Err(ApiError::internal()),
         }
     }
@@ -101,15 +122,29 @@ impl Calls {
         input: Input,
         progress: Option<ProgressSink>,
     ) -> Result<impl Future<Output = Result<Vec<u8>, ApiError>> + Send + use<>, ApiError> {
-        let admitted = self.house.admit(sender.caller, entrance)?;
+        let mut extensions = self.enter(&sender, entrance)?;
         let metadata = MetadataMap::from_headers(sender.headers);
-        let mut extensions = admitted.into_extensions();
         if let Some(progress) = progress {
             extensions.insert(progress);
         }
         match &entrance.method.call {
-            Call::Unary(call) => Ok(call(input, metadata, extensions)),
+            Call::Unary(call) => {
+                let answer = call(input, metadata, extensions);
+                let limits = sender.limits;
+                Ok(async move { answer.await.inspect_err(|error| limits.failed(error)) })
+            }
             Call::Stream(_) | Call::File(_) => Err(ApiError::internal()),
+        }
+    }
+
+    /// Lets a sender make a call; the extensions are those of the request that the handler gets.
+    fn enter(&self, sender: &Sender, entrance: &Entrance) -> Result<Extensions, ApiError> {
+        match self.house.admit(sender.caller.clone(), entrance) {
+            Ok(admitted) => {
+                sender.limits.left(&admitted.allowance);
+                Ok(admitted.into_extensions())
+            }
+            Err(refusal) => Err(sender.limits.refused(refusal)),
         }
     }
 

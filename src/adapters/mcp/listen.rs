@@ -5,9 +5,9 @@
 //! as WatchTask does and costs nothing while nothing happens: it has no task of the runtime and no
 //! buffer of its own, only its place in the connection that pulls it.
 //!
-//! It ends with its client (the connection drops it), with its credential (which is looked at again
-//! every [`REVIEW_EVERY`]), and soon after [`LIFE`] in any case, in good order: the client listens again,
-//! perhaps on another replica.
+//! It ends with its client (the connection drops it), with its credential and with the server (as
+//! [`open_streams`](super::open_streams) has it), and after [`LIFE`] in any case, in good order: the
+//! client listens again, perhaps on another replica.
 
 use std::time::Duration;
 
@@ -16,26 +16,22 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, SelectAll, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::about::SERVER_INFO;
 use super::calls::Sender;
+use super::open_streams::Place;
 use super::stream::Messages;
 use super::wire::{Outcome, RpcError, notification, response};
 use super::{Ask, Mcp, resources, tasks};
 use crate::accounts::Scope;
-use crate::adapters::entry::Shared;
 use crate::assets::Assets;
-use crate::gate::Refusal;
 use crate::spec::method::{Budget, Envelopes, Input};
 
 /// The most tasks and resources that one stream follows.
 const FOLLOWED_MAX: usize = 64;
 
-/// How often a stream's credential is looked at again.
-const REVIEW_EVERY: Duration = Duration::from_secs(15);
-
-/// How old a stream may be when its credential is looked at.
+/// How old a stream may become.
 const LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// What a client wants to hear of. What it may also name, and what never changes, is not read.
@@ -50,16 +46,17 @@ impl Mcp {
     /// Answers `subscriptions/listen`: an acknowledgement of what will be told, then news.
     ///
     /// # Errors
-    /// Too much at once, tasks without the extension for them, or what the gate says.
+    /// Too much at once, tasks without the extension for them, too many streams, or what the gate says.
     pub(super) async fn listen(&self, ask: Ask<'_>) -> Result<Outcome, RpcError> {
         let wanted = wanted(&ask)?;
         let id = ask.id.get().to_owned();
-        let sender = ask.sender.staying();
-        self.house
-            .parts
-            .gate
-            .admit(&sender.caller, Scope::Read, Budget::Read)
-            .map_err(|refusal| RpcError::failed(&refusal.into()))?;
+        let (sender, gate) = (ask.sender, &self.house.parts.gate);
+        match gate.admit(&sender.caller, Scope::Read, Budget::Read) {
+            Ok(allowance) => sender.limits.left(&allowance),
+            Err(refusal) => return Err(RpcError::failed(&sender.limits.refused(refusal))),
+        }
+        let place = self.streams.take(&sender.caller);
+        let place = place.map_err(|error| RpcError::failed(&error))?;
         let tasks = wanted.task_ids.into_iter().map(async |task| {
             let changes = self.changes(&sender, &task).await?;
             Some((task, changes))
@@ -90,8 +87,14 @@ impl Mcp {
         }
         let params = format!(r#"{{{},"notifications":{accepted}}}"#, subscription(&id));
         let acknowledged = notification("notifications/subscriptions/acknowledged", &params);
-        let listening = Listening::new(self.house.clone(), sender, id, news);
-        let told = stream::unfold(listening, Listening::next);
+        let listening = Listening {
+            place,
+            id,
+            news,
+            until: Instant::now() + LIFE,
+            over: false,
+        };
+        let told = stream::unfold(Box::new(listening), Listening::next);
         Ok(Outcome::Stream(
             stream::iter([acknowledged]).chain(told).boxed(),
         ))
@@ -165,53 +168,30 @@ fn of_resource(id: String, uri: String, changes: Envelopes) -> Messages {
 
 /// A stream at work.
 struct Listening {
-    house: Shared,
-    sender: Sender,
+    place: Place,
     id: String,
     news: SelectAll<Messages>,
-    review: Interval,
     until: Instant,
     over: bool,
 }
 
 impl Listening {
-    fn new(house: Shared, sender: Sender, id: String, news: SelectAll<Messages>) -> Box<Self> {
-        let now = Instant::now();
-        let mut review = interval_at(now + REVIEW_EVERY, REVIEW_EVERY);
-        review.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Box::new(Self {
-            house,
-            sender,
-            id,
-            news,
-            review,
-            until: now + LIFE,
-            over: false,
-        })
-    }
-
     async fn next(mut self: Box<Self>) -> Option<(Bytes, Box<Self>)> {
-        while !self.over {
-            tokio::select! {
-                Some(message) = self.news.next(), if !self.news.is_empty() => {
-                    return Some((message, self));
-                }
-                _ = self.review.tick() => {
-                    // In a box: it is made seldom, and would make every idle stream larger.
-                    let allowed = Box::pin(is_still_allowed(&self.house, &self.sender));
-                    self.over = !allowed.await || Instant::now() >= self.until;
-                }
-            }
-            if self.over {
-                let end = self.end();
-                return Some((end, self));
-            }
+        if self.over {
+            return None;
         }
-        None
+        let message = tokio::select! {
+            Some(message) = self.news.next() => message,
+            () = self.place.refused() => self.end(),
+            () = self.place.stopping() => self.end(),
+            () = sleep_until(self.until) => self.end(),
+        };
+        Some((message, self))
     }
 
     /// The response that ends the stream in good order.
-    fn end(&self) -> Bytes {
+    fn end(&mut self) -> Bytes {
+        self.over = true;
         let subscription = subscription(&self.id);
         let mark = subscription.strip_suffix('}').unwrap_or_default();
         let result = format!(
@@ -219,14 +199,5 @@ impl Listening {
             *SERVER_INFO
         );
         response(&self.id, result.as_bytes())
-    }
-}
-
-/// Whether the credential still lets its bearer in. A server that cannot tell just now lets it stay
-/// until it can.
-async fn is_still_allowed(house: &Shared, sender: &Sender) -> bool {
-    match house.caller(&sender.headers, sender.peer).await {
-        Ok(caller) => caller.scopes().contains(Scope::Read),
-        Err(refusal) => matches!(refusal, Refusal::Unavailable(_)),
     }
 }

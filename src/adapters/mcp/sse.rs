@@ -7,12 +7,15 @@
 //!
 //! A session belongs to the credential that opened it; for any other it does not exist. Its stream
 //! owns it: when the connection ends, the stream is dropped, and with it the session and whatever was
-//! still being answered on it. (Tasks go on: they are rows.) The old transport knows no revision
-//! without `initialize`, so what `server/discover` would tell is told nowhere here.
+//! still being answered on it. (Tasks go on: they are rows.) It ends with its credential, as
+//! [`open_streams`](super::open_streams) has it, and when the server stops, once what was being answered
+//! has been; the transport has no word for the end but the end. A request that its client cancels is
+//! dropped unanswered, as one whose connection is closed is on the new transport. The old transport knows
+//! no revision without `initialize`, so what `server/discover` would tell is told nowhere here.
 //!
-//! Bounds: [`SESSIONS_MAX`] in all, [`SESSIONS_OF_ACCOUNT_MAX`] for one account, [`CALLS_MAX`] requests
-//! at once on a session, [`QUEUE_MAX`] messages that wait for a slow reader; beyond that, those who
-//! answer wait. An idle session costs about 15 KB, nearly all of it the connection's own buffers.
+//! Bounds: those of open streams, [`CALLS_MAX`] requests at once on a session, [`QUEUE_MAX`] messages that
+//! wait for a slow reader; beyond that, those who answer wait. An idle session costs about 15 KB, nearly
+//! all of it the connection's own buffers.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -27,16 +30,18 @@ use axum::response::sse::Event;
 use axum::routing::{get, post};
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use http::{HeaderValue, StatusCode, header, request::Parts};
-use tokio::sync::{Semaphore, mpsc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::Instrument;
 use url::Url;
 use uuid::Uuid;
 
-use super::calls::Sender;
-use super::era::{self, Era, VERSION_HEADER};
+use super::calls::{Limits, Sender};
+use super::era::{Era, VERSION_HEADER};
+use super::open_streams::Place;
 use super::wire::{Incoming, Reply, RpcError};
 use super::{Mcp, failed, rest};
-use crate::adapters::entry::Peer;
 use crate::gate::Caller;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
@@ -53,14 +58,8 @@ const MESSAGES_PATH: &str = "/api/mcp/messages";
 /// The names that clients have for the parameter that says which session; the first is ours.
 const SESSION_PARAMETERS: [&str; 2] = ["sessionId", "session_id"];
 
-/// The most sessions of one server.
-const SESSIONS_MAX: usize = 16_384;
-
-/// The most sessions of one account on one server, so that no account can take them all.
-const SESSIONS_OF_ACCOUNT_MAX: usize = 1_024;
-
 /// The most requests of one session that are being answered at once.
-const CALLS_MAX: usize = 32;
+const CALLS_MAX: u32 = 32;
 
 /// The most messages that wait until the client has read those before.
 const QUEUE_MAX: usize = 16;
@@ -98,8 +97,9 @@ pub fn router(mcp: &Arc<Mcp>) -> Router {
 async fn open(State(transport): State<Arc<Transport>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let opened = async {
-        let caller = transport.enter(&parts).await?;
-        Sessions::open(&transport.sessions, &caller)
+        let caller = transport.mcp.enter(&parts).await?;
+        let place = transport.mcp.streams.take(&caller)?;
+        Sessions::open(&transport.sessions, &caller, place)
     };
     match opened.await {
         Ok(opened) => rest::event_stream(opened.events(&transport.messages_path)),
@@ -111,7 +111,7 @@ async fn open(State(transport): State<Arc<Transport>>, request: Request) -> Resp
 async fn take(State(transport): State<Arc<Transport>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let read = async {
-        let caller = transport.enter(&parts).await?;
+        let caller = transport.mcp.enter(&parts).await?;
         let session = transport.sessions.find(&parts, &caller)?;
         let bytes_max = transport.mcp.house.parts.options.body_bytes_max;
         let body = rest::read_json(&parts.headers, body, bytes_max).await?;
@@ -121,8 +121,13 @@ async fn take(State(transport): State<Arc<Transport>>, request: Request) -> Resp
         Ok(read) => read,
         Err(error) => return failed(&error),
     };
-    if let Err(error) = Incoming::parse(&body) {
-        return Reply::failed(None, error, Era::Modern).into_response();
+    let incoming = match Incoming::parse(&body) {
+        Ok(incoming) => incoming,
+        Err(error) => return Reply::failed(None, error, Era::Modern).into_response(),
+    };
+    if let Some(canceled) = canceled(&incoming) {
+        session.running().retain(|running| running.id != canceled);
+        return accepted();
     }
     let Ok(turn) = session.calls.clone().try_acquire_owned() else {
         return failed(&busy(format!(
@@ -135,14 +140,23 @@ async fn take(State(transport): State<Arc<Transport>>, request: Request) -> Resp
     let events = HeaderValue::from_static("text/event-stream");
     parts.headers.insert(header::ACCEPT, events);
     let sender = Sender {
-        peer: parts.extensions.get::<Peer>().copied(),
         headers: parts.headers,
         caller,
+        limits: Limits::default(),
     };
+    let canceled = incoming.id.map(|id| session.begin(id.get()));
     let answered = async move {
+        let canceled = async {
+            match canceled {
+                // An error: its sender was dropped, for nothing is ever sent.
+                Some(canceled) => drop(canceled.await),
+                None => std::future::pending().await,
+            }
+        };
         let answering = transport.answer(sender, &body, &session.messages);
         tokio::select! {
             () = session.messages.closed() => {}
+            () = canceled => {}
             () = answering => {}
         }
         drop(turn);
@@ -152,14 +166,6 @@ async fn take(State(transport): State<Arc<Transport>>, request: Request) -> Resp
 }
 
 impl Transport {
-    /// Who sends this, if this server is meant and may be asked.
-    async fn enter(&self, parts: &Parts) -> Result<Caller, ApiError> {
-        let house = &self.mcp.house;
-        era::check_origin(&parts.headers, &parts.uri, &house.parts.options)?;
-        let peer = parts.extensions.get::<Peer>().copied();
-        Ok(house.caller(&parts.headers, peer).await?)
-    }
-
     /// Answers one message, a panic included: nobody waits for an answer that never comes.
     async fn answer(&self, sender: Sender, body: &[u8], messages: &mpsc::Sender<Bytes>) {
         let Ok(incoming) = Incoming::parse(body) else {
@@ -193,75 +199,99 @@ async fn send(reply: Reply, messages: &mpsc::Sender<Bytes>) {
     }
 }
 
+/// The id of the request that a message cancels, as its text.
+fn canceled(incoming: &Incoming<'_>) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Canceled<'a> {
+        #[serde(borrow)]
+        request_id: &'a RawValue,
+    }
+    if incoming.method.as_deref() != Some("notifications/cancelled") {
+        return None;
+    }
+    let canceled: Canceled<'_> = serde_json::from_str(incoming.params?.get()).ok()?;
+    Some(canceled.request_id.get().to_owned())
+}
+
 /// A session as those who answer see it.
 #[derive(Clone)]
 struct Session {
+    account: Uuid,
     key_id: Option<Uuid>,
     is_test: bool,
     messages: mpsc::Sender<Bytes>,
     calls: Arc<Semaphore>,
+    /// The requests that are being answered, and some that have been.
+    running: Arc<Mutex<Vec<Running>>>,
+}
+
+/// A request that is being answered, until this is dropped or it has been.
+struct Running {
+    id: String,
+    going_on: oneshot::Sender<()>,
 }
 
 impl Session {
     fn is_of(&self, caller: &Caller) -> bool {
-        self.key_id == caller.key_id() && self.is_test == caller.is_test()
+        self.account == caller.account_id()
+            && self.key_id == caller.key_id()
+            && self.is_test == caller.is_test()
+    }
+
+    /// Takes note of a request; what is returned ends when it is canceled.
+    fn begin(&self, id: &str) -> oneshot::Receiver<()> {
+        let (going_on, canceled) = oneshot::channel();
+        let mut running = self.running();
+        running.retain(|running| !running.going_on.is_closed());
+        running.push(Running {
+            id: id.to_owned(),
+            going_on,
+        });
+        canceled
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<Running>> {
+        // Nothing in here is left half done.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All sessions of the server. The lock is held for a look-up or a change, never while waiting.
+/// All sessions of the server, by numbers that cannot be guessed. The lock is held for a look-up or a
+/// change, never while waiting.
 #[derive(Default)]
-struct Sessions(Mutex<Open>);
-
-#[derive(Default)]
-struct Open {
-    count: usize,
-    /// By account and by a number that cannot be guessed. No account is without sessions.
-    of_accounts: HashMap<Uuid, HashMap<u128, Session>>,
-}
+struct Sessions(Mutex<HashMap<u128, Session>>);
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, Session>> {
         // Nothing in here is left half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(this: &Arc<Self>, caller: &Caller) -> Result<Opened, ApiError> {
+    fn open(this: &Arc<Self>, caller: &Caller, place: Place) -> Result<Opened, ApiError> {
         let mut number = [0; 16];
         getrandom::fill(&mut number).map_err(|error| {
             tracing::error!(%error, "no random numbers");
             ApiError::internal()
         })?;
         let number = u128::from_ne_bytes(number);
-        let account = caller.account_id();
         let (messages, received) = mpsc::channel(QUEUE_MAX);
+        let calls = Arc::new(Semaphore::new(CALLS_MAX as usize));
         let session = Session {
+            account: caller.account_id(),
             key_id: caller.key_id(),
             is_test: caller.is_test(),
             messages,
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            calls: calls.clone(),
+            running: Arc::default(),
         };
-        let mut open = this.lock();
-        let of_account = open.of_accounts.get(&account).map_or(0, HashMap::len);
-        if of_account >= SESSIONS_OF_ACCOUNT_MAX {
-            return Err(busy(format!(
-                "The account has {SESSIONS_OF_ACCOUNT_MAX} streams open here, the most there may be; close one."
-            )));
-        }
-        if open.count >= SESSIONS_MAX {
-            return Err(busy(format!(
-                "This server has {SESSIONS_MAX} streams open, the most there may be; {} needs none.",
-                super::PATH
-            )));
-        }
-        open.count += 1;
-        let sessions = open.of_accounts.entry(account).or_default();
-        sessions.insert(number, session);
-        drop(open);
+        this.lock().insert(number, session);
         Ok(Opened {
             sessions: this.clone(),
-            account,
+            place,
             number,
             received,
+            calls,
         })
     }
 
@@ -276,37 +306,23 @@ impl Sessions {
                 ApiError::new(Reason::MalformedRequest, message)
             })?;
         let number = u128::from_str_radix(&number, 16).ok();
-        let open = self.lock();
-        let of_account = open.of_accounts.get(&caller.account_id());
-        of_account
-            .and_then(|sessions| sessions.get(&number?))
+        number
+            .and_then(|number| self.lock().get(&number).cloned())
             .filter(|session| session.is_of(caller))
-            .cloned()
             .ok_or_else(|| {
                 let message = format!("There is no such session; GET {PATH} opens a new one.");
                 ApiError::new(Reason::PathNotFound, message)
             })
-    }
-
-    fn close(&self, account: Uuid, number: u128) {
-        let mut open = self.lock();
-        let Some(sessions) = open.of_accounts.get_mut(&account) else {
-            return;
-        };
-        let was_there = sessions.remove(&number).is_some();
-        if sessions.is_empty() {
-            open.of_accounts.remove(&account);
-        }
-        open.count -= usize::from(was_there);
     }
 }
 
 /// The end of a session that its stream holds. When it is dropped, the session is no more.
 struct Opened {
     sessions: Arc<Sessions>,
-    account: Uuid,
+    place: Place,
     number: u128,
     received: mpsc::Receiver<Bytes>,
+    calls: Arc<Semaphore>,
 }
 
 impl Opened {
@@ -315,17 +331,33 @@ impl Opened {
         let endpoint = format!("{messages_path}?{name}={:032x}", self.number);
         let first = Event::default().event("endpoint").data(endpoint);
         let rest = stream::unfold(self, |mut opened| async {
-            let message = opened.received.recv().await?;
+            let message = opened.next().await?;
             let text = String::from_utf8_lossy(&message);
             Some((Event::default().event("message").data(text), opened))
         });
         stream::iter([first]).chain(rest).map(Ok)
     }
+
+    /// The next message; none when the stream is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        let last_answered = async {
+            self.place.stopping().await;
+            // The only failure is that the semaphore was closed, which nobody does.
+            let _ = self.calls.acquire_many(CALLS_MAX).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.place.refused() => None,
+            message = self.received.recv() => message,
+            // The last answer may have come after the look above.
+            () = last_answered => self.received.try_recv().ok(),
+        }
+    }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.sessions.close(self.account, self.number);
+        self.sessions.lock().remove(&self.number);
     }
 }
 

@@ -1,9 +1,10 @@
 //! One function for each field of a request: the value that the model will use, or `None` with the reason noted.
 
 use super::{Ask, Notes};
-use crate::catalog::model::{Audio, MediaType, Model, Operation};
+use crate::catalog::model::{Audio, MediaType, Model};
 use crate::catalog::size::{AspectRatio, Resolution};
 use crate::catalog::spelling::{either, given, milliseconds, shapes_called};
+use crate::providers::Operation;
 
 impl Model {
     pub(super) fn fit_resolution(&self, ask: &Ask, notes: &mut Notes) -> Option<&Resolution> {

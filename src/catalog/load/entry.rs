@@ -20,7 +20,7 @@ const VIDEO_FIELDS: [&str; 4] = [
 const IMAGE_FIELDS: [&str; 2] = ["max_side", "max_pixels"];
 
 /// Reads an entry; `None` when it has a mistake, which is then noted.
-pub(super) fn read(mut reader: Reader<'_>) -> Option<Entry> {
+pub(super) fn read(mut reader: Reader<'_>, maps: &routes::Maps) -> Option<Entry> {
     let slug = slug(&mut reader);
     if reader.flag("disabled") == Some(true) {
         return slug.map(Entry::Disabled);
@@ -44,7 +44,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<Entry> {
             replaced_by: replaced_by?,
         }));
     }
-    let model = model(reader, slug, status.flatten(), aliases, replaced_by)?;
+    let model = model(reader, maps, slug, status.flatten(), aliases, replaced_by)?;
     Some(Entry::Runs(Box::new(model)))
 }
 
@@ -71,6 +71,7 @@ fn slug(reader: &mut Reader<'_>) -> Option<String> {
 )]
 fn model(
     mut reader: Reader<'_>,
+    maps: &routes::Maps,
     slug: Option<String>,
     status: Option<Status>,
     aliases: Option<Vec<String>>,
@@ -103,7 +104,7 @@ fn model(
     let first_last_frame = reader.flag("first_last_frame");
     let audio = capabilities::audio(&mut reader, media);
     let size_limits = capabilities::size_limits(&mut reader);
-    let routes = routes::read(&mut reader, resolutions.as_deref());
+    let routes = routes::read(&mut reader, maps, resolutions.as_deref());
     let defaults = capabilities::defaults(
         &mut reader,
         media,

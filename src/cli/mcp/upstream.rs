@@ -56,11 +56,30 @@ enum Fault {
     Lasting(i64, String, Option<Value>),
 }
 
-/// What the server says of itself beside the protocol: REST's failure envelope.
+/// Why the server did not look at a message.
 #[derive(Deserialize)]
-struct Envelope {
+struct Refusal {
     code: i64,
     message: String,
+    data: Option<Value>,
+}
+
+impl Refusal {
+    /// A JSON-RPC error, perhaps under no id; from what is not the endpoint, REST's failure envelope.
+    fn read(body: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Carried {
+            error: Refusal,
+        }
+        if let Ok(Carried { error }) = serde_json::from_slice(body) {
+            return Some(error);
+        }
+        let envelope: Refusal = serde_json::from_slice(body).ok()?;
+        Some(Self {
+            data: serde_json::from_slice(body).ok(),
+            ..envelope
+        })
+    }
 }
 
 /// What shows which message this is.
@@ -158,7 +177,9 @@ impl Upstream {
         let Some(id) = message.id.as_deref() else {
             return refusal(status, &body).map_or(Ok(()), Err);
         };
-        if is_json_rpc(&body) {
+        // A refusal may be under no id, and one that passes is not to be told yet.
+        let answers = status.is_success() || (is_answer(&body, id) && !is_passing(status));
+        if answers && is_json_rpc(&body) {
             self.note(message, id, &body);
             let _ = lines.send(one_line(body)).await;
             return Ok(());
@@ -258,26 +279,25 @@ impl Patience {
     }
 }
 
-/// What an answer outside the protocol means; nothing for success.
+/// Whether a server that answers so may soon answer otherwise.
+fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// What an answer that is none means; nothing for success.
 fn refusal(status: StatusCode, body: &[u8]) -> Option<Fault> {
     if status.is_success() {
         return None;
     }
-    let envelope: Option<Envelope> = serde_json::from_slice(body).ok();
-    let passing = matches!(
-        status,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-    );
-    Some(match envelope {
-        Some(envelope) if passing => {
-            Fault::Passing(format!("says: {}", envelope.message.trim_end_matches('.')))
+    Some(match Refusal::read(body) {
+        Some(told) if is_passing(status) => {
+            Fault::Passing(format!("says: {}", told.message.trim_end_matches('.')))
         }
-        None if passing => Fault::Passing(format!("answers {status}")),
-        Some(envelope) => Fault::Lasting(
-            envelope.code,
-            envelope.message,
-            serde_json::from_slice(body).ok(),
-        ),
+        None if is_passing(status) => Fault::Passing(format!("answers {status}")),
+        Some(told) => Fault::Lasting(told.code, told.message, told.data),
         None => Fault::Lasting(
             INTERNAL_ERROR,
             format!("The server answers {status}; is it Piooy?"),
@@ -357,6 +377,27 @@ mod tests {
         let pretty = Bytes::from_static(b"{\r\n  \"a\": \"b\\n\"\n}");
         assert_eq!(one_line(pretty), "{    \"a\": \"b\\n\" }");
         assert_eq!(one_line(Bytes::from_static(b"{}")), "{}");
+    }
+
+    #[test]
+    fn a_refusal_is_read_in_either_form() {
+        let envelope = r#"{"code":16,"message":"No.","reason":"KEY_MISSING"}"#;
+        let error = format!(
+            r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":16,"message":"No.","data":{envelope}}}}}"#
+        );
+        for body in [envelope, &error] {
+            let Some(Fault::Lasting(16, said, Some(data))) =
+                refusal(StatusCode::UNAUTHORIZED, body.as_bytes())
+            else {
+                panic!("{body} is read as something else");
+            };
+            assert_eq!(
+                (said.as_str(), &data["reason"]),
+                ("No.", &"KEY_MISSING".into())
+            );
+            let passing = refusal(StatusCode::SERVICE_UNAVAILABLE, body.as_bytes());
+            assert!(matches!(passing, Some(Fault::Passing(said)) if said == "says: No"));
+        }
     }
 
     #[test]

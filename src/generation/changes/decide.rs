@@ -219,7 +219,7 @@ mod tests {
             caps: SpendingCaps::NONE,
             model: String::new(),
             media: MediaType::Image,
-            provider: "sandbox",
+            provider: "sandbox".to_owned(),
             work: work(),
             quoted,
             limit,

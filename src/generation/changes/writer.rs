@@ -488,7 +488,7 @@ async fn insert(
         &column(&rows, |(.., s)| s.key_id),
         &column(&rows, |(.., s)| s.media.as_str()),
         &column(&rows, |(.., s)| s.model.as_str()),
-        &column(&rows, |(.., s)| s.provider),
+        &column(&rows, |(.., s)| s.provider.as_str()),
         &column(&rows, |(.., s)| json(&*s.work)),
     ];
     query(client, INSERT, &values).await.map(drop)

@@ -76,6 +76,9 @@ impl Core {
         }
         let tasks: Vec<_> = hints.tasks.into_iter().collect();
         let (here, elsewhere) = self.board.named(&tasks);
+        for live in &here {
+            live.nudged.notify_one();
+        }
         self.look(here, elsewhere).await
     }
 

@@ -29,16 +29,23 @@ use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
 use super::super::task::{Credits, Output, Task, share};
-use super::deliver::deliver;
+use super::deliver::{Undelivered, deliver};
 use super::patience::{insist, insist_on_asset};
 use super::straggle::{Straggler, straggle};
 use super::{Assignment, Standing, too_late};
 use crate::catalog::Model;
-use crate::providers::{Cancel, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider};
+use crate::providers::{
+    Cancel, Cause, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider, Rendered,
+    SANDBOX, Submitted,
+};
 
 /// How often each route is asked before a task is given up. Only refusals count that leave no
 /// doubt.
 const ATTEMPTS_PER_ROUTE: usize = 2;
+/// How often a result is fetched that cannot be had.
+const FETCHES_MAX: u32 = 5;
+/// The part of a model's typical time after which its upstream is asked for the first time.
+const FIRST_POLL_PART: u32 = 8;
 /// How long an upstream may take to stop a job whose time is up.
 const LAST_CALL_MAX: Duration = Duration::from_secs(10);
 
@@ -92,6 +99,8 @@ struct Run<'a> {
     work: &'a Work,
     /// How many tasks of the account may be begun at once.
     turns: Option<u32>,
+    /// Its place at the upstream.
+    place: Option<OwnedSemaphorePermit>,
     /// Who still works on it, when the time is up.
     reached: Option<Reached>,
 }
@@ -112,6 +121,7 @@ pub(super) async fn run(
         live: &live,
         work: &work,
         turns,
+        place: None,
         reached: None,
     };
     tokio::select! {
@@ -140,7 +150,7 @@ fn ran_out_of_time(task: &Task) -> bool {
     failure.is_some_and(|failure| failure.reason == FailureReason::DeadlineExceeded)
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Takes the task to its end, which comes at the deadline at the latest, or with a panic.
     async fn conclude(&mut self, standing: Standing, deadline_at: SystemTime) {
         let left = deadline_at
@@ -196,7 +206,7 @@ impl Run<'_> {
     }
 
     /// Asks the next upstream, once, with the intent written down before.
-    async fn ask(&self, attempts: u32, refusals: u32) -> Result<Standing, Stop> {
+    async fn ask(&mut self, attempts: u32, refusals: u32) -> Result<Standing, Stop> {
         let Some((model, routes)) = self.routes() else {
             return Err(no_upstream("no upstream for the model is set up any more"));
         };
@@ -212,7 +222,10 @@ impl Run<'_> {
             return Err(Stop::Ends(End::Canceled));
         }
         let attempt = attempts + 1;
-        let route = &routes[refused % routes.len()];
+        let Some((route, place)) = self.choose(&routes, refused).await else {
+            return Err(Stop::Ends(End::Canceled));
+        };
+        self.place = place;
         let job = self.job(model, route, attempt).await?;
         self.begin(attempt, route.provider.name()).await?;
         if self.core.lease_until.is_over() {
@@ -220,7 +233,49 @@ impl Run<'_> {
             self.core.doubt.raise();
             return Err(Stop::LetGo);
         }
-        self.submit(route.provider.as_ref(), &job, refusals).await
+        let submitted = self.submit(route.provider.as_ref(), &job, refusals).await;
+        if let Ok(Standing::Unasked { .. }) = &submitted {
+            self.place = None;
+        }
+        submitted
+    }
+
+    /// The next way that is worth asking and has a place free, from the one after so many refusals;
+    /// `None` when the caller wants the task stopped before there is one.
+    async fn choose<'r>(
+        &self,
+        routes: &'r [Route],
+        refused: usize,
+    ) -> Option<(&'r Route, Option<OwnedSemaphorePermit>)> {
+        let health = &self.core.health;
+        while !self.live.canceled.is_cancelled() {
+            let mut crowded = None;
+            let mut rest = self.core.settings.poll_wait_max;
+            for route in routes
+                .iter()
+                .cycle()
+                .skip(refused % routes.len())
+                .take(routes.len())
+            {
+                let name = route.provider.name();
+                let left = health.rest(name, std::time::Instant::now());
+                if !left.is_zero() {
+                    rest = rest.min(left);
+                } else if let Some(place) = health.place(name) {
+                    return Some((route, Some(place)));
+                } else {
+                    crowded = crowded.or(Some(route));
+                }
+            }
+            match crowded {
+                Some(route) => tokio::select! {
+                    place = health.wait_for_place(route.provider.name()) => return Some((route, place)),
+                    () = self.live.canceled.cancelled() => {}
+                },
+                None => self.pause(rest).await,
+            }
+        }
+        None
     }
 
     /// Writes down the intent, without which nothing may be asked.
@@ -260,9 +315,20 @@ impl Run<'_> {
     ) -> Result<Standing, Stop> {
         let attempt = job.attempt;
         let refused = match provider.submit(job).await {
-            Ok(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
+            Ok(submitted) => {
+                self.core.health.worked(provider.name());
+                return match submitted {
+                    Submitted::Taken(upstream_id) => Ok(self.arrived(attempt, upstream_id).await),
+                    Submitted::Done(files) => Err(Stop::Ends(self.take_home(files).await)),
+                };
+            }
             Err(refused) => refused,
         };
+        let (cause, retry_after) = (refused.cause, refused.retry_after);
+        let now = std::time::Instant::now();
+        self.core
+            .health
+            .failed(provider.name(), cause, retry_after, now);
         tracing::warn!(
             task = %self.live.id,
             attempt,
@@ -275,7 +341,7 @@ impl Run<'_> {
             return Ok(Standing::Unknown { attempt });
         }
         let refusals = refusals + 1;
-        if !refused.failure.reason.is_retryable() || self.is_last(refusals) {
+        if self.is_last(cause, refusals) {
             return Err(refused.failure.into());
         }
         Ok(Standing::Unasked {
@@ -284,10 +350,16 @@ impl Run<'_> {
         })
     }
 
-    /// Whether no route is left to be asked after so many refusals.
-    fn is_last(&self, refusals: u32) -> bool {
+    /// Whether the last of so many refusals is the end of it. What one upstream will not make none is
+    /// asked for; what has a chance elsewhere is tried there; only what may pass is tried again.
+    fn is_last(&self, cause: Cause, refusals: u32) -> bool {
+        let attempts_per_route = match cause {
+            Cause::Policy => return true,
+            Cause::Input | Cause::Key | Cause::Credit | Cause::Retired => 1,
+            Cause::Busy | Cause::Broken | Cause::Unreachable => ATTEMPTS_PER_ROUTE,
+        };
         self.routes()
-            .is_none_or(|(_, routes)| refusals as usize >= ATTEMPTS_PER_ROUTE * routes.len())
+            .is_none_or(|(_, routes)| refusals as usize >= attempts_per_route * routes.len())
     }
 
     /// Asks the upstream whether an attempt arrived, until it can tell.
@@ -327,19 +399,25 @@ impl Run<'_> {
             Err(failure) => return End::Failed(failure),
         };
         let (core, live, work) = (self.core, self.live, self.work);
+        if self.place.is_none() {
+            // It is there already, place or not.
+            self.place = core.health.place(provider.name());
+        }
+        let mut wait = self.first_wait(provider.name());
+        let mut fetches = 0;
         let reached = self.reached.insert(Reached {
             provider,
             job,
             upstream_id,
             broken_off: false,
         });
-        let mut wait = core.settings.poll_wait_min;
         // The caller's wish to stop is passed on until the upstream has answered it, either way.
         let mut wish_answered = false;
         loop {
             let wished = tokio::select! {
                 biased;
                 () = live.canceled.cancelled(), if !wish_answered => true,
+                () = live.nudged.notified() => false,
                 () = sleep(wait) => false,
             };
             if wished {
@@ -357,18 +435,58 @@ impl Run<'_> {
                     live.change(|task| task.progress = task.progress.max(progress));
                 }
                 Ok(Poll::Done(files)) => {
-                    return match deliver(core, (live.account_id, live.id), work, files).await {
-                        Ok(outputs) => delivered(outputs, live.task().credits.quoted, work.count),
-                        Err(failure) => End::Failed(failure),
-                    };
+                    fetches += 1;
+                    let last = fetches >= FETCHES_MAX;
+                    match deliver(core, (live.account_id, live.id), work, files, last).await {
+                        Ok(outputs) => {
+                            return delivered(outputs, live.task().credits.quoted, work.count);
+                        }
+                        // Asked again, the upstream gives fresh links.
+                        Err(Undelivered::NotFetched) => {}
+                        Err(Undelivered::Unusable(failure)) => return End::Failed(failure),
+                    }
                 }
                 Ok(Poll::Failed(failure)) => return End::Failed(failure),
+                Ok(Poll::Canceled) if live.canceled.is_cancelled() => return End::Canceled,
+                Ok(Poll::Canceled) => {
+                    let message = "the job was canceled at the upstream";
+                    return End::failed(FailureReason::ProviderError, message);
+                }
                 Err(error) => {
                     tracing::warn!(task = %live.id, %error, "not polled");
                     wait = error.retry_after.map_or(wait, |wanted| wanted.max(wait));
                 }
             }
         }
+    }
+
+    /// How long an upstream is left to work before it is asked for the first time.
+    fn first_wait(&self, provider: &str) -> Duration {
+        let settings = &self.core.settings;
+        let model = self.live.task().model;
+        let typical = match self.core.catalog.get(&model) {
+            Ok(model) if provider != SANDBOX => model.typical_seconds.0,
+            _ => 0,
+        };
+        (Duration::from_secs(typical.into()) / FIRST_POLL_PART)
+            .clamp(settings.poll_wait_min, settings.poll_wait_max)
+    }
+
+    /// Stores files that came with the answer to the submission.
+    async fn take_home(&self, files: Vec<Rendered>) -> End {
+        let (core, live, work) = (self.core, self.live, self.work);
+        let mut wait = core.settings.poll_wait_min;
+        for fetch in 1.. {
+            let last = fetch >= FETCHES_MAX;
+            let files = files.clone();
+            match deliver(core, (live.account_id, live.id), work, files, last).await {
+                Ok(outputs) => return delivered(outputs, live.task().credits.quoted, work.count),
+                Err(Undelivered::NotFetched) => sleep(wait).await,
+                Err(Undelivered::Unusable(failure)) => return End::Failed(failure),
+            }
+            wait = core.settings.longer(wait);
+        }
+        unreachable!("the last fetch has an end")
     }
 
     /// The provider and the job of an attempt that was made, here or elsewhere. A provider that
@@ -392,7 +510,7 @@ impl Run<'_> {
 
     /// The model and the ways to run the task; none when the catalogue or the settings no longer
     /// allow any.
-    fn routes(&self) -> Option<(&Model, Vec<Route>)> {
+    fn routes(&self) -> Option<(&'a Model, Vec<Route>)> {
         let task = self.live.task();
         let wish = Wish {
             test: task.test,
@@ -411,6 +529,7 @@ impl Run<'_> {
     /// The task as an attempt, with the bytes of its reference pictures.
     async fn job(&self, model: &Model, route: &Route, attempt: u32) -> Result<Job, Failure> {
         let mut job = self.work.job(self.live.id, attempt, model, route);
+        job.webhook_url = self.core.hook_url(route.provider.as_ref(), self.live.id);
         for path in &self.work.references {
             let read = || self.core.assets.read_all(path);
             let read = insist_on_asset(self.core, self.live.id, read).await;

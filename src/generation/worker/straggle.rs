@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::super::Core;
 use super::super::request::Work;
-use super::deliver::deliver;
+use super::deliver::{Undelivered, deliver};
 use super::patience::insist;
 use super::run::Reached;
 use crate::providers::{Poll, Rendered};
@@ -51,20 +51,30 @@ impl Straggler {
             wait = core.settings.poll_wait_max;
             match self.reached.poll().await {
                 Ok(Poll::Running { .. }) => {}
-                Ok(Poll::Done(files)) => return self.keep(core, files).await,
-                Ok(Poll::Failed(_)) => return,
+                Ok(Poll::Done(files)) => {
+                    if self.keep(core, files).await {
+                        return;
+                    }
+                }
+                Ok(Poll::Failed(_) | Poll::Canceled) => return,
                 Err(error) => wait = error.retry_after.map_or(wait, |wanted| wanted.max(wait)),
             }
         }
     }
 
-    async fn keep(&self, core: &Core, files: Vec<Rendered>) {
+    /// Keeps the files with the task; whether there is nothing more to be had.
+    async fn keep(&self, core: &Core, files: Vec<Rendered>) -> bool {
         let (account_id, id) = (self.account_id, self.id);
-        // Nothing usable came: it stays as it is.
-        if let Ok(outputs) = deliver(core, (account_id, id), &self.work, files).await {
-            let write = || core.records.late(account_id, id, &outputs);
-            insist(core, id, write).await;
-            tracing::info!(task = %id, files = outputs.len(), "delivered late");
+        match deliver(core, (account_id, id), &self.work, files, false).await {
+            Ok(outputs) => {
+                let write = || core.records.late(account_id, id, &outputs);
+                insist(core, id, write).await;
+                tracing::info!(task = %id, files = outputs.len(), "delivered late");
+                true
+            }
+            Err(Undelivered::NotFetched) => false,
+            // It stays as it is.
+            Err(Undelivered::Unusable(_)) => true,
         }
     }
 }

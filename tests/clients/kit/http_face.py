@@ -55,11 +55,7 @@ class Http:
             "127.0.0.1", self.port, timeout=TIMEOUT_SECONDS, source_address=(self.source, 0)
         )
         try:
-            try:
-                connection.request(verb, path, body, sent)
-            except (BrokenPipeError, ConnectionResetError):
-                # The server answered before it had read everything, as it may (RFC 9112 §9.5); the answer is there.
-                pass
+            connection.request(verb, path, body, sent)
             answer = connection.getresponse()
             return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:

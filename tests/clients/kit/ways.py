@@ -190,6 +190,7 @@ def sdks() -> list[Client]:
     return [
         Client("Python mcp 2, auto", python2, "auto", "2026-07-28"),
         Client("Python mcp 2, legacy", python2, "legacy", "2025-11-25"),
+        Client("Python mcp 2, 2026-07-28", python2, "2026-07-28", "2026-07-28"),
         Client("Python mcp 1", python1, "legacy", "2025-11-25"),
         Client("TypeScript client 2, legacy", typescript2, "legacy", "2025-11-25"),
         Client("TypeScript client 2, auto", typescript2, "auto", "2026-07-28"),

@@ -1,5 +1,5 @@
-"""Drives the Python package `mcp` 2.x. The arguments are its mode, auto (its default) or legacy, and the transport: http, sse or
-stdio.
+"""Drives the Python package `mcp` 2.x. The arguments are its mode, auto (its default), legacy or a revision that begins without a
+handshake, and the transport: http, sse or stdio.
 
 Reads questions from stdin and writes answers to stdout, a line of JSON each; the first line written says what was agreed.
 """
@@ -31,6 +31,13 @@ async def answer(client: Client, question: dict) -> dict:
     return {"isError": bool(result.is_error), "structured": result.structured_content, "blocks": blocks}
 
 
+async def server_name(client: Client) -> str:
+    """Who the server says it is. A client that was told the revision has asked nothing yet: it learns that from a result."""
+    if client.server_info is not None:
+        return client.server_info.name
+    return (await client.list_tools()).meta["io.modelcontextprotocol/serverInfo"]["name"]
+
+
 def connection(transport: str, http: httpx2.AsyncClient):
     url, key = os.environ["PIOOY_MCP_URL"], os.environ["PIOOY_KEY"]
     if transport == "sse":
@@ -45,7 +52,7 @@ async def main() -> None:
     headers = {"Authorization": f"Bearer {os.environ['PIOOY_KEY']}"}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         async with Client(connection(sys.argv[2], http), mode=sys.argv[1]) as client:
-            say({"protocol": client.protocol_version, "server": client.server_info.name})
+            say({"protocol": client.protocol_version, "server": await server_name(client)})
             while line := await asyncio.to_thread(sys.stdin.readline):
                 say(await answer(client, json.loads(line)))
 

@@ -182,6 +182,17 @@ def envelope_of(answer: Answer, status: int) -> dict:
     return envelope
 
 
+def carried(answer: Answer, status: int, message_id) -> dict:
+    """The envelope that a JSON-RPC error carries, checked for saying the same, in answer to the message with that id."""
+    expect(answer.status, status, f"status of {answer.body[:300]!r}")
+    expect(answer.headers["content-type"], "application/json", "content type")
+    expect((answer.json["jsonrpc"], answer.json["id"]), ("2.0", message_id), "jsonrpc and id")
+    error = answer.json["error"]
+    envelope = error["data"]
+    expect((error["code"], error["message"]), (envelope["code"], envelope["message"]), "code and message")
+    return envelope
+
+
 def same_refusal(faces: Faces, case: Case) -> dict:
     """One call on three faces: REST as expected, the others the same as REST. Returns REST's envelope."""
     if case.tool == "get_task_status":
@@ -282,11 +293,12 @@ def malformed(report: Report, faces: Faces) -> None:
 def too_large(report: Report, faces: Faces) -> None:
     body = b'{"prompt":"' + b"x" * BODY_BYTES_MAX + b'"}'
     limit = str(BODY_BYTES_MAX)
-    for name, path in [("REST", "/api/v1/generate/image"), ("MCP", MCP_PATH)]:
-        with report.check(f"{name}: a body too large is 413 with the limit"):
-            envelope = envelope_of(faces.http.post(path, body), 413)
-            expect(envelope["reason"], "BODY_TOO_LARGE", "reason")
-            contains(envelope["message"], limit)
+    # The client sends all of it before it reads the answer.
+    with report.check("a body too large is 413 with the limit, alike on REST and MCP"):
+        envelope = envelope_of(faces.http.post("/api/v1/generate/image", body), 413)
+        expect(envelope["reason"], "BODY_TOO_LARGE", "reason")
+        contains(envelope["message"], limit)
+        expect(carried(faces.http.post(MCP_PATH, body), 413, None), envelope, "MCP, the envelope")
     with report.check("gRPC: a message too large is refused with the limit and the same reason"):
         request = {**PICTURE, "prompt": "x" * BODY_BYTES_MAX}
         refused = refused_by_grpc(faces.grpc, TOOLS["generate_image"], request)
@@ -387,12 +399,14 @@ def keys(report: Report, server: Server) -> None:
         for name, key, reason in cases:
             with report.check(f"{name} is 401 {reason}, alike on three faces, and never speaks of OAuth"):
                 http = Http(server.port, key, WRONG_KEY_SOURCE)
-                answers = [http.get("/api/v1/credits"), McpWire(http).request("tools/list"), McpWire(http).modern("server/discover")]
-                envelope = envelope_of(answers[0], 401)
+                rest, mcp = http.get("/api/v1/credits"), McpWire(http)
+                asked = [mcp.request("tools/list"), mcp.modern("server/discover")]
+                envelope = envelope_of(rest, 401)
                 expect((envelope["code"], envelope["reason"]), (16, reason), "code and reason")
                 ensure(key is None or key not in envelope["message"], "the message repeats the key")
-                for answer in answers:
-                    expect(envelope_of(answer, 401), envelope, "the envelope")
+                for message_id, answer in enumerate(asked, start=1):
+                    expect(carried(answer, 401, message_id), envelope, "MCP, the envelope")
+                for answer in [rest, *asked]:
                     challenge = answer.headers["www-authenticate"]
                     ensure(challenge.split()[0] == "Bearer", f"WWW-Authenticate: {challenge}")
                     ensure("resource_metadata" not in challenge, f"WWW-Authenticate: {challenge}")
@@ -452,9 +466,17 @@ def rate_limit(report: Report, server: Server) -> None:
         expect(answer.headers.get("ratelimit-remaining"), "0", "RateLimit-Remaining")
 
     with report.check("the three faces spend one budget"):
-        result = until_limited(lambda: faces.mcp.call("generate_image", bad), lambda each: each["structuredContent"]["reason"])
+        call = {"name": "generate_image", "arguments": bad}
+        answer = until_limited(
+            lambda: faces.mcp.request("tools/call", call), lambda each: each.json["result"]["structuredContent"]["reason"]
+        )
+        result = answer.json["result"]
         expect(result["isError"], True, "MCP, isError")
-        ensure(result["structuredContent"]["details"]["retryAfterSeconds"] >= 1, "MCP, retryAfterSeconds")
+        told = result["structuredContent"]["details"]["retryAfterSeconds"]
+        ensure(told >= 1, "MCP, retryAfterSeconds")
+        expect(answer.headers.get("retry-after"), str(told), "MCP, Retry-After")
+        expect(answer.headers.get("ratelimit-limit"), str(FREE_SUBMITS_PER_MINUTE), "MCP, RateLimit-Limit")
+        expect(answer.headers.get("ratelimit-remaining"), "0", "MCP, RateLimit-Remaining")
         refused = until_limited(
             lambda: refused_by_grpc(faces.grpc, TOOLS["generate_image"], bad), lambda each: each.reason
         )

@@ -13,6 +13,8 @@ UNSUPPORTED_VERSION = -32022
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
+# What is refused before it is looked at has the code of gRPC for it.
+PERMISSION_DENIED = 7
 
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
@@ -118,8 +120,8 @@ def transport(report: Report, server: Server, http: Http, wire: McpWire) -> None
         ("origin null", {"Origin": "null"}),
     ]:
         with report.check(f"a foreign {name} is 403"):
-            answer = wire.request("tools/list", headers=headers)
-            expect((answer.status, answer.json["reason"]), (403, "ORIGIN_NOT_ALLOWED"), "status and reason")
+            error = error_of(wire.request("tools/list", headers=headers), 403, PERMISSION_DENIED)
+            expect(error["data"]["reason"], "ORIGIN_NOT_ALLOWED", "reason")
     for headers in [{"Host": f"localhost:{server.port}"}, {"Origin": server.url}]:
         with report.check(f"{headers} is served"):
             expect(wire.request("tools/list", headers=headers).status, 200, "status")

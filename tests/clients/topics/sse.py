@@ -62,11 +62,11 @@ def many(report: Report, server: Server) -> None:
     with report.check(f"an account has at most {STREAMS_OF_ACCOUNT_MAX} streams, and others still get theirs"):
         streams = opened(server, [keys[0]] * STREAMS_OF_ACCOUNT_MAX)
         answer = Http(server.port, keys[0]).get(PATHS["sse"])
-        expect((answer.status, answer.json["reason"]), (503, "BUSY"), "answer")
+        expect((answer.status, answer.json["reason"]), (429, "TOO_MANY_STREAMS"), "answer")
         closed(opened(server, [keys[1]]))
         closed(streams)
         settled(server, 0)
-    # Left open for the server to cut when it stops.
+    # Left open for the server to end when it stops.
     opened(server, owners[:10])
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

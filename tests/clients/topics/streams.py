@@ -12,7 +12,7 @@ from kit.report import Report, ensure
 from kit.server import Server
 
 STREAMS = 10_000
-ACCOUNTS = 4
+ACCOUNTS = 10
 BYTES_EACH_MAX = 20_000
 GONE_SECONDS_MAX = 20
 
@@ -31,7 +31,7 @@ def run(report: Report, server: Server) -> None:
 
 
 def listening(report: Report, server: Server) -> None:
-    # Several, since a stream is opened from an account's budget of calls a minute.
+    # Several, since an account may have so many streams and open so many a minute.
     keys = [server.account(f"listener-{number}", plan="unlimited") for number in range(ACCOUNTS)]
     requests = [listen_request(key, server.port) for key in keys]
     warm = open_streams(server.port, requests, 200)

@@ -43,15 +43,32 @@ impl Answer {
 
     /// The word of a failure.
     pub fn reason(&self) -> &str {
-        self.envelope["reason"].as_str().unwrap_or_default()
+        self.failure()["reason"].as_str().unwrap_or_default()
     }
 
-    /// The envelope that an MCP answer carries: a tool's, or that of a refusal at the door.
+    /// The envelope of a failure: the body, or what a JSON-RPC error carries.
+    pub fn failure(&self) -> &Value {
+        let error = &self.envelope["error"];
+        if error.is_null() {
+            return &self.envelope;
+        }
+        let data = &error["data"];
+        if !data["reason"].is_null() {
+            assert_eq!(
+                (&error["code"], &error["message"]),
+                (&data["code"], &data["message"])
+            );
+        }
+        data
+    }
+
+    /// The envelope that an MCP answer carries: a tool's, or that of an error, such as a refusal at the door.
     ///
     /// Checks what every tool's result must be: the text is the structured content, and a failure says so.
     pub fn of_tool(&self) -> Value {
-        if self.envelope.get("jsonrpc").is_none() {
-            return self.envelope.clone();
+        assert_eq!(self.envelope["jsonrpc"], "2.0", "{}", self.envelope);
+        if self.envelope.get("error").is_some() {
+            return self.failure().clone();
         }
         let result = &self.envelope["result"];
         let structured = &result["structuredContent"];

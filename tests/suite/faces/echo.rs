@@ -12,6 +12,7 @@ use piooy::gate::Gate;
 use piooy::spec::method::Registry;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::server::{Place, new_key};
@@ -86,6 +87,7 @@ impl Echo {
                 allowed_origins: Vec::new(),
                 mcp_sse: true,
             },
+            stop: CancellationToken::new(),
         };
         let faces = Faces::new(registry, parts).expect("its scope exists");
         tokio::spawn(server::serve(listener, faces, std::future::pending()));

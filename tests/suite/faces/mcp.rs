@@ -185,8 +185,6 @@ async fn only_the_first_revision_has_batches() {
 async fn strangers_are_refused_at_the_door() {
     let server = Server::start().await;
     let ping = request("ping", json!({}));
-    let without = server.mcp(None, &ping).await;
-    assert_eq!((without.status, without.reason()), (401, "KEY_MISSING"));
     let table: [(&[(&str, &str)], u16); 5] = [
         (&[("host", "evil.example")], 403),
         (&[("origin", "https://evil.example")], 403),
@@ -210,6 +208,39 @@ async fn strangers_are_refused_at_the_door() {
             .await;
         assert_eq!((answer.status, answer.header("allow")), (405, "POST"));
     }
+}
+
+#[tokio::test]
+async fn a_refusal_at_the_door_is_in_words_of_the_protocol() {
+    let server = Server::start().await;
+    let ping = |padding: usize| {
+        let params = json!({"padding": "x".repeat(padding)});
+        request("ping", params).to_string()
+    };
+    let ask = async |key: Option<&str>, body: String| {
+        let request = with_key(server.http("POST", MCP), key).body(body);
+        Answer::read(request.send().await.expect("the server answers")).await
+    };
+    let rest = server
+        .rest(None, "GET", "/api/v1/credits", &Value::Null)
+        .await;
+    let (short, long) = (ping(1), ping(100_000));
+    for (body, id) in [
+        (short.clone(), json!("a")),
+        (long, Value::Null),
+        (format!("[{short}]"), Value::Null),
+        ("{".to_owned(), Value::Null),
+    ] {
+        let answer = ask(None, body).await;
+        assert_eq!((answer.status, answer.reason()), (401, "KEY_MISSING"));
+        assert_eq!(answer.failure(), &rest.envelope, "what REST says");
+        assert_eq!(answer.envelope["id"], id);
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"piooy\"");
+    }
+    let large = ask(Some(&server.test_key), ping(25 * 1024 * 1024)).await;
+    assert_eq!((large.status, large.reason()), (413, "BODY_TOO_LARGE"));
+    assert_eq!(large.envelope["id"], Value::Null);
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! MCP over the transport of 2024-11-05: a stream of events, and messages posted beside it.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
 use sse_stream::{Error, Sse, SseByteStream};
 
 use super::answers::Answer;
-use super::server::{Server, with_key};
+use super::server::{QUICK_MODEL, Server, with_key};
 
 const SSE: &str = "/api/mcp/sse";
 const MESSAGES: &str = "/api/mcp/messages";
@@ -215,6 +215,83 @@ async fn a_session_is_its_credentials_and_ends_with_its_stream() {
     tokio::time::timeout(EVENT_MAX, gone)
         .await
         .expect("nothing outlives its client");
+}
+
+/// A call that waits for a picture that is never painted.
+fn waiting(id: &str) -> Value {
+    let arguments =
+        json!({"model": QUICK_MODEL, "prompt": "[sandbox:hang] a pebble", "wait_seconds": 50});
+    let params = json!({"name": "generate_image", "arguments": arguments});
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+}
+
+#[tokio::test]
+async fn a_canceled_request_is_dropped_unanswered() {
+    let server = Server::start().await;
+    let mut session = Session::open(&server, &server.test_key).await;
+    // Answers wait for their turn here, so that there is room again only when one was dropped.
+    for number in 0..32 {
+        session.say(&waiting(&format!("wait {number}"))).await;
+    }
+    let ping = json!({"jsonrpc": "2.0", "id": "ping", "method": "ping"});
+    assert_eq!(session.post(&ping).await.reason(), "BUSY");
+    let cancel = |id: Value| {
+        let params = json!({"requestId": id, "reason": "no longer wanted"});
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+    };
+    session.say(&cancel(json!("nobody"))).await;
+    session.say(&cancel(json!("wait 7"))).await;
+    let taken = async {
+        while session.post(&ping).await.status != 202 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(EVENT_MAX, taken).await;
+    in_time.expect("there is room again");
+    assert_eq!(
+        session.hear().await["id"],
+        "ping",
+        "nothing is said of the other"
+    );
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_key() {
+    let server = Server::start().await;
+    let key = server.account("visitor", "pro", 0).await;
+    let mut session = Session::open(&server, &key).await;
+    let path = "/api/v1/apikeys";
+    let keys = server.rest(Some(&key), "GET", path, &Value::Null).await;
+    let id = keys.envelope["data"]["apiKeys"][0]["id"].as_str();
+    let path = format!("{path}/{}", id.expect("an id"));
+    server.rest(Some(&key), "DELETE", &path, &Value::Null).await;
+    let ended = tokio::time::timeout(Duration::from_secs(3), session.events.next()).await;
+    assert!(ended.expect("it ends soon").is_none());
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_before_it_ends_a_session() {
+    let server = Server::start().await;
+    let session = Session::open(&server, &server.test_key).await;
+    session.say(&waiting("asked before")).await;
+    let mut events = session.events;
+    let heard = async {
+        let answer = events
+            .next()
+            .await
+            .expect("an answer")
+            .expect("well formed");
+        let answer = answer.data.expect("data");
+        assert!(answer.contains("asked before"), "{answer}");
+        assert!(events.next().await.is_none(), "then the end");
+    };
+    let stopped = async {
+        let begun = Instant::now();
+        server.stop().await;
+        begun.elapsed()
+    };
+    let ((), took) = tokio::join!(heard, stopped);
+    assert!(took < Duration::from_secs(4), "nothing is cut: {took:?}");
 }
 
 #[tokio::test]

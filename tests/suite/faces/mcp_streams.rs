@@ -1,18 +1,26 @@
 //! MCP: answers of several messages. Progress while a call is answered, and streams of news, which end
-//! with their client and with its key.
+//! with their client, with its key and with the server.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use piooy::accounts::{NewKey, Scopes, SpendingCaps};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::answers::Answer;
 use super::echo::Echo;
 use super::mcp_modern::{NOW, modern, request, with_tasks};
-use super::server::{QUICK_MODEL, Server};
+use super::server::{QUICK_MODEL, Server, with_key};
 
 /// How long a message may take on a busy machine.
 const MESSAGE_MAX: Duration = Duration::from_secs(60);
+
+/// How soon a stream ends that has no more right to go on, on a busy machine.
+const SOON: Duration = Duration::from_secs(3);
+
+/// The most streams that an account may have open.
+const STREAMS_OF_ACCOUNT_MAX: usize = 1_024;
 
 const MARK: &str = "io.modelcontextprotocol/subscriptionId";
 
@@ -211,6 +219,16 @@ async fn a_stream_has_bounds() {
     }
 }
 
+/// Checks that a stream ends now, and as the protocol has it.
+async fn ends(mut events: Events, message: &Value) {
+    let last = timeout(SOON, events.next()).await.expect("it ends soon");
+    let last = last.expect("a last message");
+    assert_eq!(last["id"], message["id"], "it ends in good order");
+    assert_eq!(last["result"]["resultType"], "complete");
+    assert_eq!(last["result"]["_meta"][MARK], message["id"]);
+    assert!(events.next().await.is_none());
+}
+
 #[tokio::test]
 async fn a_stream_ends_with_its_key() {
     let server = Server::start().await;
@@ -218,6 +236,8 @@ async fn a_stream_ends_with_its_key() {
     let message = listen(json!({}));
     let mut events = Events::open(request(&server, &key, &message, &[])).await;
     events.next().await.expect("an acknowledgement");
+    let mut other = Events::open(request(&server, &server.test_key, &message, &[])).await;
+    other.next().await.expect("an acknowledgement");
     let keys = server
         .rest(Some(&key), "GET", "/api/v1/apikeys", &Value::Null)
         .await;
@@ -234,11 +254,97 @@ async fn a_stream_ends_with_its_key() {
         )
         .await;
     assert_eq!(revoked.status, 200, "{}", revoked.envelope);
-    let last = events.next().await.expect("a last message");
-    assert_eq!(last["id"], message["id"], "it ends in good order");
-    assert_eq!(last["result"]["resultType"], "complete");
-    assert_eq!(last["result"]["_meta"][MARK], message["id"]);
-    assert!(events.next().await.is_none());
+    ends(events, &message).await;
+    let goes_on = timeout(SOON, other.next()).await;
+    assert!(goes_on.is_err(), "another key's stream: {goes_on:?}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_key_is_revoked_elsewhere_or_expires() {
+    let server = Server::start().await;
+    let account = server.accounts.by_name("dev").await.expect("is there").id;
+    let message = listen(json!({}));
+    let key = async |expires_at| {
+        let new = NewKey {
+            name: "for a test".to_owned(),
+            test: true,
+            scopes: Scopes::DEFAULT,
+            expires_at,
+            caps: SpendingCaps::NONE,
+        };
+        let (secret, key) = server
+            .accounts
+            .create_key(account, new)
+            .await
+            .expect("a key");
+        let mut events = Events::open(request(&server, secret.expose(), &message, &[])).await;
+        events.next().await.expect("an acknowledgement");
+        (events, key.id)
+    };
+    // As another replica does it: past the server's own gate.
+    let (events, id) = key(None).await;
+    let revoked = server.accounts.revoke_key(account, id).await;
+    revoked.expect("it is there");
+    ends(events, &message).await;
+
+    let (events, _) = key(Some(SystemTime::now() + SOON / 2)).await;
+    ends(events, &message).await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_ends_its_streams_in_good_order() {
+    let server = Server::start().await;
+    let message = listen(json!({}));
+    let mut events = Events::open(request(&server, &server.test_key, &message, &[])).await;
+    events.next().await.expect("an acknowledgement");
+    tokio::join!(ends(events, &message), server.stop());
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_streams_and_no_more() {
+    let server = Server::start().await;
+    let key = server.account("listener", "unlimited", 0).await;
+    let message = listen(json!({}));
+    let mut open = Vec::new();
+    // Those of both transports count.
+    for number in 0..STREAMS_OF_ACCOUNT_MAX {
+        let request = match number % 2 {
+            0 => request(&server, &key, &message, &[]),
+            _ => with_key(server.http("GET", "/api/mcp/sse"), Some(&key)),
+        };
+        open.push(Events::open(request).await);
+    }
+    let refused = request(&server, &key, &message, &[]).send().await;
+    let refused = Answer::read(refused.expect("the server answers")).await;
+    assert_eq!(
+        (refused.status, refused.reason()),
+        (200, "TOO_MANY_STREAMS")
+    );
+    let refused = server
+        .rest(Some(&key), "GET", "/api/mcp/sse", &Value::Null)
+        .await;
+    assert_eq!(
+        (refused.status, refused.reason()),
+        (429, "TOO_MANY_STREAMS")
+    );
+    assert_eq!(refused.envelope["details"]["limit"], STREAMS_OF_ACCOUNT_MAX);
+    let told = refused.envelope["message"].as_str().expect("a text");
+    assert!(told.contains("1024 streams"), "{told}");
+
+    let others = request(&server, &server.test_key, &message, &[]);
+    Events::open(others).await;
+    open.pop();
+    let room = async {
+        loop {
+            let again = request(&server, &key, &message, &[]).send().await;
+            let again = again.expect("the server answers");
+            if again.headers()["content-type"] == "text/event-stream" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(MESSAGE_MAX, room).await.expect("room for one more");
 }
 
 #[tokio::test]

@@ -63,6 +63,7 @@ async fn one_budget_is_spent_over_all_faces() {
         "TASK_NOT_FOUND",
         "a failed call is a call"
     );
+    assert_eq!(allowance(&tool), [Some(3), Some(1), Some(40)]);
     let last = balance_over_grpc(&server, &key).await.expect("passes");
     assert_eq!(number(last.metadata(), "ratelimit-remaining"), Some(0));
 
@@ -78,10 +79,13 @@ async fn one_budget_is_spent_over_all_faces() {
         .await;
     let said = mcp.of_tool();
     assert_eq!((mcp.status, &said["reason"]), (200, &json!("RATE_LIMITED")));
-    assert!(
-        said["details"]["retryAfterSeconds"].as_u64() >= Some(1),
-        "{said}"
-    );
+    let pause: u64 = mcp.header("retry-after").parse().expect("a number");
+    assert!((1..=20).contains(&pause), "{pause} s");
+    assert_eq!(said["details"]["retryAfterSeconds"], pause);
+    assert_eq!(allowance(&mcp), [Some(3), Some(0), Some(60)]);
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let list = server.mcp(Some(&key), &list).await;
+    assert_eq!(allowance(&list), [None; 3], "it spends nothing");
 
     let grpc = balance_over_grpc(&server, &key).await.expect_err("refused");
     assert_eq!(grpc.code(), tonic::Code::ResourceExhausted);
@@ -133,6 +137,7 @@ async fn wrong_keys_close_an_address_on_all_faces() {
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     let mcp = server.mcp(Some(&wrong(23)), &list).await;
     assert_eq!((mcp.status, mcp.reason()), (429, "TOO_MANY_FAILURES"));
+    assert_eq!(mcp.header("retry-after"), "3");
     let grpc = balance_over_grpc(&server, &wrong(24))
         .await
         .expect_err("refused");

@@ -1,6 +1,8 @@
 //! REST: the envelope, true statuses, headers.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::answers::Answer;
 use super::server::{Server, with_key};
@@ -117,6 +119,41 @@ async fn bodies_that_cannot_be_read() {
     for request in [announced, streamed] {
         let answer = sent(request).await;
         assert_eq!((answer.status, answer.reason()), (413, "BODY_TOO_LARGE"));
+    }
+}
+
+/// Sends everything before it reads anything, as simple clients do.
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let server = Server::with(&[("PIOOY_BODY_MAX", "65536")]).await;
+    let address = server.url.strip_prefix("http://").expect("no TLS");
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let body = vec![b' '; 32 * 1024 * 1024];
+    let answered = async |stream: &mut TcpStream, key: &str| {
+        let head = format!(
+            "POST {IMAGE} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.expect("is taken");
+        stream.write_all(&body).await.expect("is taken");
+        let mut text = Vec::new();
+        while !text.ends_with(b"}") {
+            let read = stream.read_buf(&mut text).await.expect("no reset");
+            assert!(read > 0, "the connection ends without an answer");
+        }
+        String::from_utf8(text).expect("is text")
+    };
+    for (key, status, reason) in [
+        (server.test_key.as_str(), "413", "BODY_TOO_LARGE"),
+        ("piooy_test_x", "401", "KEY_MALFORMED"),
+    ] {
+        // On one connection: after an answer it is as good as before.
+        let answer = answered(&mut stream, key).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(reason),
+            "{answer}"
+        );
     }
 }
 

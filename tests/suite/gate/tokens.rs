@@ -223,6 +223,9 @@ async fn a_token_of_each_kind_of_key_lets_its_account_in() {
         assert_eq!((caller.key_id(), caller.is_test()), (None, false));
         assert_eq!(caller.scopes().to_string(), "generate admin");
         assert_eq!(caller.plan().name, "free");
+        // What clocks may differ by is the token's gain.
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS + 330);
+        assert_eq!(caller.valid_until(), Some(end));
         assert!(
             fixture
                 .gate

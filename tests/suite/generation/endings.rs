@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::stream;
 use piooy::generation::{Credits, Picture, Request, Settings, Status, Task};
 use piooy::providers::FailureReason;
 
@@ -129,6 +130,16 @@ async fn a_clip_is_delivered_and_paid() {
     assert_eq!(output.duration_seconds, Some(1.0));
     assert!(output.thumbnail_path.is_some());
     assert_eq!(task.credits.charged, 20);
+
+    // Clips that come without a poster, as most upstreams' do, are shown all the same.
+    let clip = fixture.assets.read_all(&output.path).await.unwrap();
+    let clip = stream::iter([Ok(clip)]);
+    let bare = fixture
+        .assets
+        .put_output(fixture.account.id, task.id, 7, clip, None)
+        .await
+        .unwrap();
+    assert!(bare.thumbnail_path.is_some());
 }
 
 #[tokio::test]

@@ -245,6 +245,8 @@ pub fn settings() -> Settings {
         poll_wait_min: Duration::from_millis(5),
         poll_wait_max: Duration::from_millis(40),
         progress_interval: Duration::from_millis(20),
+        rest_min: Duration::from_millis(1),
+        rest_max: Duration::from_millis(40),
         ..Settings::default()
     }
 }

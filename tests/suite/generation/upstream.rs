@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use piooy::providers::{
-    Cancel, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider, Providers, Rendered,
-    SubmitFailure,
+    Cancel, Cause, Content, Failure, FailureReason, Job, Lookup, Poll, PollError, Probe, Provider,
+    Providers, Rendered, SubmitFailure, Submitted,
 };
 use uuid::Uuid;
 
@@ -144,17 +144,24 @@ pub(crate) fn png() -> Bytes {
     bytes.into_inner().into()
 }
 
+/// Why an upstream refuses, that callers are told such a reason.
+pub fn cause(reason: FailureReason) -> Cause {
+    let causes = [Cause::Policy, Cause::Input, Cause::Busy, Cause::Broken];
+    let found = causes.into_iter().find(|cause| cause.reason() == reason);
+    found.expect("an upstream refuses so")
+}
+
 fn said(reason: FailureReason) -> Failure {
     Failure::new(reason, format!("the upstream said {}", reason.as_str()))
 }
 
 #[async_trait]
 impl Provider for Upstream {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 
-    async fn submit(&self, job: &Job) -> Result<String, SubmitFailure> {
+    async fn submit(&self, job: &Job) -> Result<Submitted, SubmitFailure> {
         let (reply, id) = {
             let mut state = self.state.lock().unwrap();
             state.asked.push(job.clone());
@@ -166,15 +173,11 @@ impl Provider for Upstream {
             (reply, id)
         };
         match reply {
-            Reply::Accept => Ok(id),
-            Reply::Refuse(reason) => Err(SubmitFailure {
-                definite: true,
-                failure: said(reason),
-            }),
-            Reply::AcceptAndLose | Reply::Lose => Err(SubmitFailure {
-                definite: false,
-                failure: said(FailureReason::ProviderError),
-            }),
+            Reply::Accept => Ok(Submitted::Taken(id)),
+            Reply::Refuse(reason) => {
+                Err(SubmitFailure::refused(cause(reason), said(reason).message))
+            }
+            Reply::AcceptAndLose | Reply::Lose => Err(SubmitFailure::unknown("no answer")),
             Reply::AcceptAndHang => std::future::pending().await,
         }
     }
@@ -185,10 +188,7 @@ impl Provider for Upstream {
             state.polled.push(upstream_id.to_owned());
             state.verdict
         };
-        let file = |bytes| Rendered {
-            bytes,
-            poster: None,
-        };
+        let file = |bytes| Rendered::new(Content::Bytes(bytes));
         match verdict {
             Verdict::Running => Ok(Poll::Running { progress: Some(50) }),
             Verdict::Deliver(count) => Ok(Poll::Done(vec![file(png()); count])),
@@ -211,6 +211,10 @@ impl Provider for Upstream {
         } else {
             Cancel::GoesOn
         })
+    }
+
+    async fn probe(&self, _upstream_model: &str) -> Probe {
+        Probe::Ready
     }
 
     async fn lookup(&self, job: &Job) -> Lookup {

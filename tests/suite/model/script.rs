@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use piooy::providers::{
-    Cancel, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider, Providers, Rendered,
-    SubmitFailure,
+    Cancel, Cause, Content, Failure, FailureReason, Job, Lookup, Poll, PollError, Probe, Provider,
+    Providers, Rendered, SubmitFailure, Submitted,
 };
 use tokio::time::sleep;
 
@@ -175,26 +175,25 @@ struct Upstream {
 }
 
 fn lost() -> SubmitFailure {
-    SubmitFailure {
-        definite: false,
-        failure: Failure::new(FailureReason::ProviderError, "no answer"),
-    }
+    SubmitFailure::unknown("no answer")
 }
 
 fn refused(reason: FailureReason) -> SubmitFailure {
-    SubmitFailure {
-        definite: true,
-        failure: Failure::new(reason, "refused"),
-    }
+    let cause = match reason {
+        FailureReason::ContentPolicy => Cause::Policy,
+        FailureReason::ProviderRateLimited => Cause::Busy,
+        _ => Cause::Broken,
+    };
+    SubmitFailure::refused(cause, "refused")
 }
 
 #[async_trait]
 impl Provider for Upstream {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 
-    async fn submit(&self, job: &Job) -> Result<String, SubmitFailure> {
+    async fn submit(&self, job: &Job) -> Result<Submitted, SubmitFailure> {
         let (prompt, scripts) = (job.prompt.as_str(), &self.scripts);
         if scripts.tread(prompt, Trap::BeforeArrival).await {
             return Err(lost());
@@ -222,10 +221,16 @@ impl Provider for Upstream {
                 while !scripts.with(prompt, |course| course.gate_open) {
                     sleep(Duration::from_millis(5)).await;
                 }
-                Ok(id)
+                Ok(Submitted::Taken(id))
             }
-            Arrival::Taken | Arrival::RefusedOnce | Arrival::Found | Arrival::NotFound => Ok(id),
+            Arrival::Taken | Arrival::RefusedOnce | Arrival::Found | Arrival::NotFound => {
+                Ok(Submitted::Taken(id))
+            }
         }
+    }
+
+    async fn probe(&self, _upstream_model: &str) -> Probe {
+        Probe::Ready
     }
 
     async fn lookup(&self, job: &Job) -> Lookup {
@@ -253,10 +258,7 @@ impl Provider for Upstream {
             course.gate_open.then_some(course.script.verdict)
         });
         let files = |bytes: &Bytes, count: u32| {
-            let file = Rendered {
-                bytes: bytes.clone(),
-                poster: None,
-            };
+            let file = Rendered::new(Content::Bytes(bytes.clone()));
             Poll::Done(vec![file; count as usize])
         };
         Ok(match verdict {

@@ -1,0 +1,131 @@
+//! The files that upstreams deliver, wherever they are: in hand, on the disk of this machine, or behind
+//! a link that dies soon.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use reqwest::header::HeaderMap;
+use tempfile::TempPath;
+use tokio_util::io::ReaderStream;
+use url::Url;
+
+use super::http::{Connection, retry_after};
+
+/// The bytes of a file, as they come.
+pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
+
+/// How much of a file is read from the disk at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// One finished file. What it is and how large is read from its bytes when it is stored.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// The file.
+    pub content: Content,
+    /// Videos: a picture of the first frame, where the upstream gives one.
+    pub poster: Option<Bytes>,
+}
+
+impl Rendered {
+    /// A file without a poster.
+    #[must_use]
+    pub fn new(content: Content) -> Self {
+        Self {
+            content,
+            poster: None,
+        }
+    }
+}
+
+/// Where a file is.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Here.
+    Bytes(Bytes),
+    /// On this machine's disk, until the last clone of this value goes.
+    File(Arc<TempPath>),
+    /// With the upstream.
+    Remote(Remote),
+}
+
+/// A file behind a link.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    url: Url,
+    /// What the upstream wants to see; empty for links that speak for themselves.
+    headers: HeaderMap,
+    connection: Connection,
+}
+
+/// A file that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the result could not be fetched: {message}")]
+pub struct FetchError {
+    /// Whether it will never be there again under this link.
+    pub gone: bool,
+    /// For the log.
+    pub message: String,
+    /// How long the upstream wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl Content {
+    /// A file behind a link that an upstream gave.
+    pub(super) fn remote(connection: &Connection, url: Url, headers: HeaderMap) -> Self {
+        Self::Remote(Remote {
+            url,
+            headers,
+            connection: connection.clone(),
+        })
+    }
+
+    /// Begins to read it.
+    ///
+    /// # Errors
+    /// [`FetchError`] when it is not to be had.
+    pub async fn open(&self) -> Result<ByteStream, FetchError> {
+        match self {
+            Self::Bytes(bytes) => Ok(stream::iter([Ok(bytes.clone())]).boxed()),
+            Self::File(path) => {
+                let file = tokio::fs::File::open(path.as_ref() as &std::path::Path).await;
+                let file = file.map_err(|error| FetchError {
+                    gone: true,
+                    message: error.to_string(),
+                    retry_after: None,
+                })?;
+                Ok(ReaderStream::with_capacity(file, CHUNK_BYTES).boxed())
+            }
+            Self::Remote(remote) => remote.open().await,
+        }
+    }
+}
+
+impl Remote {
+    async fn open(&self) -> Result<ByteStream, FetchError> {
+        let request = self
+            .connection
+            .download(self.url.clone())
+            .headers(self.headers.clone());
+        let response = request.send().await.map_err(|error| FetchError {
+            gone: false,
+            message: error.without_url().to_string(),
+            retry_after: None,
+        })?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(FetchError {
+                gone: matches!(status.as_u16(), 403 | 404 | 410),
+                message: format!("the link answered {status}"),
+                retry_after: retry_after(response.headers()),
+            });
+        }
+        Ok(response
+            .bytes_stream()
+            .map_err(|error| io::Error::other(error.without_url()))
+            .boxed())
+    }
+}

@@ -1,0 +1,171 @@
+//! What goes wrong at upstreams: what callers are told of it, and what follows for the next attempt.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The class of a failure; a stable word for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FailureReason {
+    /// The upstream refuses to make this.
+    ContentPolicy,
+    /// The upstream cannot take a value that the model's facts allow.
+    InvalidInput,
+    /// The upstream broke or answered nonsense.
+    ProviderError,
+    /// The upstream wants fewer calls.
+    ProviderRateLimited,
+    /// It took too long.
+    DeadlineExceeded,
+    /// This server broke.
+    Internal,
+}
+
+impl FailureReason {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ContentPolicy => "CONTENT_POLICY",
+            Self::InvalidInput => "INVALID_INPUT",
+            Self::ProviderError => "PROVIDER_ERROR",
+            Self::ProviderRateLimited => "PROVIDER_RATE_LIMITED",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// Whether the same request may succeed if sent again.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::ContentPolicy | Self::InvalidInput => false,
+            Self::ProviderError
+            | Self::ProviderRateLimited
+            | Self::DeadlineExceeded
+            | Self::Internal => true,
+        }
+    }
+}
+
+/// Why something failed, in words that a caller may see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its class.
+    pub reason: FailureReason,
+    /// A sentence for people; names no secret and no inside of the server.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of this class.
+    pub fn new(reason: FailureReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// A failure of the class that callers are told for this cause.
+    pub fn of(cause: Cause, message: impl Into<String>) -> Self {
+        Self::new(cause.reason(), message)
+    }
+}
+
+/// What was found to be impossible before anything was sent.
+impl From<Failure> for SubmitFailure {
+    fn from(failure: Failure) -> Self {
+        Self {
+            definite: true,
+            cause: Cause::Input,
+            failure,
+            retry_after: None,
+        }
+    }
+}
+
+/// Why an upstream did not do something, as far as it matters for what is done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// It refuses to make this. No other upstream is asked: whoever sells the model decides.
+    Policy,
+    /// It cannot take a value.
+    Input,
+    /// It wants fewer calls.
+    Busy,
+    /// It refuses the key: the operator's business.
+    Key,
+    /// The operator's credit there is used up.
+    Credit,
+    /// It no longer has the model.
+    Retired,
+    /// It broke or answered nonsense.
+    Broken,
+    /// It could not be reached.
+    Unreachable,
+}
+
+impl Cause {
+    /// What callers are told. That an upstream refuses the operator's key or wants to be paid is
+    /// not for them.
+    #[must_use]
+    pub fn reason(self) -> FailureReason {
+        match self {
+            Self::Policy => FailureReason::ContentPolicy,
+            Self::Input => FailureReason::InvalidInput,
+            Self::Busy => FailureReason::ProviderRateLimited,
+            Self::Key | Self::Credit | Self::Retired | Self::Broken | Self::Unreachable => {
+                FailureReason::ProviderError
+            }
+        }
+    }
+
+    /// Whether the upstream, and not the request, is to blame: the next request would fail as well.
+    #[must_use]
+    pub fn is_upstream(self) -> bool {
+        !matches!(self, Self::Policy | Self::Input)
+    }
+}
+
+/// A submission that gave no id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubmitFailure {
+    /// True: the upstream has certainly not taken the job. False: it may have, for all we know.
+    pub definite: bool,
+    /// What kind of failure it was.
+    pub cause: Cause,
+    /// What the caller is told.
+    pub failure: Failure,
+    /// How long the upstream wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl SubmitFailure {
+    /// The upstream has certainly not taken the job.
+    pub fn refused(cause: Cause, message: impl Into<String>) -> Self {
+        Self {
+            definite: true,
+            cause,
+            failure: Failure::new(cause.reason(), message),
+            retry_after: None,
+        }
+    }
+
+    /// Nobody can tell whether the upstream has taken the job.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self {
+            definite: false,
+            cause: Cause::Broken,
+            failure: Failure::new(FailureReason::ProviderError, message),
+            retry_after: None,
+        }
+    }
+
+    /// With the time for which the upstream wants to be left alone.
+    #[must_use]
+    pub fn after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+}

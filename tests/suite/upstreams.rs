@@ -1,0 +1,5 @@
+//! Every adapter to an upstream keeps the same promises, shown on a fake that speaks the upstream's
+//! language.
+
+mod conformance;
+mod fal;
