@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::about::SERVER_INFO;
 use super::era::Era;
 use crate::assets::Assets;
-use crate::spec::v1::{Output, Task, task};
+use crate::spec::v1::{Output, task};
 
 /// The longest text, in bytes: about 25,000 tokens.
 const TEXT_BYTES_MAX: usize = 80 * 1024;
@@ -44,8 +44,9 @@ pub fn plain(envelope: &[u8], is_error: bool, era: Era) -> Bytes {
 /// The result that carries the envelope of a task, with what people can see of it.
 pub async fn shown(assets: &Assets, envelope: &[u8], is_error: bool, era: Era) -> Bytes {
     #[derive(Deserialize)]
-    struct Envelope {
-        data: Task,
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        data: Shown<'a>,
     }
     let blocks = match serde_json::from_slice(envelope) {
         Ok(Envelope { data }) => beside(assets, &data).await,
@@ -57,41 +58,59 @@ pub async fn shown(assets: &Assets, envelope: &[u8], is_error: bool, era: Era) -
     result(envelope, &blocks, is_error, era)
 }
 
-/// The blocks beside the envelope.
-async fn beside(assets: &Assets, task: &Task) -> Vec<Value> {
-    match task.status() {
-        task::Status::Pending | task::Status::Processing => {
-            vec![json!({"type": "text", "text": NEXT})]
+/// What is looked at of a task. Tasks are asked for again and again, so the rest is passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    task_id: &'a str,
+    status: &'a str,
+    #[serde(default)]
+    outputs: Vec<Output>,
+}
+
+/// The blocks beside the envelope, as JSON text.
+async fn beside(assets: &Assets, task: &Shown<'_>) -> Vec<String> {
+    match task::Status::from_str_name(task.status) {
+        Some(task::Status::Pending | task::Status::Processing) => {
+            vec![text(NEXT)]
         }
-        task::Status::Success => {
+        Some(task::Status::Success) => {
             let mut blocks = previews(assets, &task.outputs).await;
             let count = task.outputs.len();
-            let link = |(index, output)| link(&task.task_id, index, count, output);
+            let link = |(index, output)| link(task.task_id, index, count, output);
             blocks.extend(task.outputs.iter().enumerate().map(link));
             blocks
         }
-        task::Status::Unspecified | task::Status::Failed | task::Status::Canceled => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
-async fn previews(assets: &Assets, outputs: &[Output]) -> Vec<Value> {
+/// The block of a text.
+fn text(text: &str) -> String {
+    format!(r#"{{"type":"text","text":{}}}"#, Value::from(text))
+}
+
+async fn previews(assets: &Assets, outputs: &[Output]) -> Vec<String> {
     let mut previews = Vec::new();
     let urls = outputs.iter().map(|output| &output.thumbnail_url);
     for url in urls.filter(|url| !url.is_empty()).take(PREVIEWS_MAX) {
         match assets.preview(url, SystemTime::now()).await {
-            Ok(jpeg) => previews.push(json!({
-                "type": "image",
-                "data": STANDARD.encode(&jpeg),
-                "mimeType": "image/jpeg",
-                "annotations": {"audience": ["user", "assistant"], "priority": 0.9},
-            })),
+            Ok(jpeg) => {
+                let preview = json!({
+                    "type": "image",
+                    "data": STANDARD.encode(&jpeg),
+                    "mimeType": "image/jpeg",
+                    "annotations": {"audience": ["user", "assistant"], "priority": 0.9},
+                });
+                previews.push(preview.to_string());
+            }
             Err(error) => tracing::warn!(%error, "a result goes without a preview"),
         }
     }
     previews
 }
 
-fn link(task_id: &str, index: usize, count: usize, output: &Output) -> Value {
+fn link(task_id: &str, index: usize, count: usize, output: &Output) -> String {
     let kind = match output.mime_type.starts_with("video/") {
         true => "Video",
         false => "Picture",
@@ -106,7 +125,7 @@ fn link(task_id: &str, index: usize, count: usize, output: &Output) -> Value {
     if let Some(seconds) = output.duration_seconds {
         facts.push_str(&format!(", {seconds:.1} seconds"));
     }
-    json!({
+    let link = json!({
         "type": "resource_link",
         "uri": output.url,
         "name": format!("{media}-{task_id}-{number}.{extension}"),
@@ -115,24 +134,24 @@ fn link(task_id: &str, index: usize, count: usize, output: &Output) -> Value {
         "mimeType": output.mime_type,
         "size": output.size_bytes,
         "annotations": {"audience": ["user", "assistant"], "priority": 1.0},
-    })
+    });
+    link.to_string()
 }
 
-fn result(envelope: &[u8], beside: &[Value], is_error: bool, era: Era) -> Bytes {
+fn result(envelope: &[u8], beside: &[String], is_error: bool, era: Era) -> Bytes {
     let envelope = String::from_utf8_lossy(envelope);
     let mut result = String::with_capacity(envelope.len() * 5 / 2 + 256);
     result.push_str(r#"{"content":["#);
-    let text = match envelope.len() {
-        ..=TEXT_BYTES_MAX => Value::from(&*envelope),
-        bytes => Value::from(format!(
+    result.push_str(&match envelope.len() {
+        ..=TEXT_BYTES_MAX => text(&envelope),
+        bytes => text(&format!(
             "The answer is too long to be read here ({bytes} bytes): it is in structuredContent. Ask for less, for \
              example with a smaller pageSize or a filter."
         )),
-    };
-    result.push_str(&json!({"type": "text", "text": text}).to_string());
+    });
     for block in beside {
         result.push(',');
-        result.push_str(&block.to_string());
+        result.push_str(block);
     }
     result.push_str(r#"],"structuredContent":"#);
     result.push_str(&envelope);
