@@ -44,6 +44,7 @@ mod observe;
 pub mod progress;
 mod rest;
 pub mod server;
+mod uploads;
 
 pub use mcp::{PATH as MCP_PATH, about};
 
@@ -106,6 +107,7 @@ impl Faces {
             .merge(mcp::router(&house))
             .merge(files::router(&house))
             .merge(hooks::router(&house))
+            .merge(uploads::router(&house))
             .merge(discovery::router(&house))
             .merge(docs::router(&house))
             .fallback(rest::not_found)

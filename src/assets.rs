@@ -1,8 +1,8 @@
 //! Results of generations and the reference pictures they start from: kept in an object store,
 //! given out by signed links that expire.
 //!
-//! What is written never changes: a result's path names its task and its place, an input's path is
-//! its content's hash, and writing either again with the same bytes changes nothing that a reader
+//! What is written never changes: a result's path names its task and its place, an upload's its id, an
+//! input's path is its content's hash, and writing either again with the same bytes changes nothing that a reader
 //! can see. Writes are atomic; a path is handed out only after its bytes are durable.
 //!
 //! Results are long, so they come as streams and lie on the disk while they are looked at; how, and
@@ -26,6 +26,7 @@ mod path;
 mod picture;
 mod poster;
 mod preview;
+mod upload;
 
 use std::{
     io, ops::Range, path::Path as DirectoryPath, sync::Arc, thread::available_parallelism,
@@ -50,6 +51,7 @@ pub use self::{
     file_type::FileType,
     link::Link,
     preview::PREVIEW_BYTES_MAX,
+    upload::{OpenUpload, UPLOAD_LIFE, UPLOAD_LINK_LIFE, UploadId},
 };
 
 /// The longest result that is kept.
@@ -218,11 +220,7 @@ impl Assets {
     /// [`AssetError::TooLarge`], [`AssetError::UnsupportedType`] and [`AssetError::Storage`].
     pub async fn put_input(&self, account_id: Uuid, bytes: Bytes) -> Result<InputRef, AssetError> {
         let size_bytes = bounded_length(&bytes, INPUT_BYTES_MAX)?;
-        let file_type = FileType::sniff(&bytes)
-            .filter(|file_type| file_type.is_picture())
-            .ok_or(AssetError::UnsupportedType {
-                allowed: "PNG, JPEG, WebP and GIF",
-            })?;
+        let file_type = check_picture(&bytes)?;
         let sha256 = {
             let bytes = bytes.clone();
             self.work(move || sha256_hex(&bytes)).await?
@@ -258,6 +256,20 @@ impl Assets {
         Ok(found.bytes().await?)
     }
 
+    /// Whether an address is that of one of our own files, which [`Assets::read_link`] reads without a request.
+    #[must_use]
+    pub fn is_own_link(&self, url: &str) -> bool {
+        self.links.is_own(url)
+    }
+
+    /// Reads the kept file of at most [`INPUT_BYTES_MAX`] that a link leads to.
+    ///
+    /// # Errors
+    /// [`AssetError::LinkInvalid`], [`AssetError::LinkExpired`] and those of [`Assets::read_all`].
+    pub async fn read_link(&self, url: &str, now: SystemTime) -> Result<Bytes, AssetError> {
+        self.read_all(self.links.follow(url, now)?).await
+    }
+
     /// A link to a kept file. Links made within the same hour are identical; each lives for at
     /// least 24 hours from `now`.
     #[must_use]
@@ -284,7 +296,7 @@ impl Assets {
         let file_type = match &path {
             AssetPath::Output { file_type, .. } => *file_type,
             AssetPath::Thumbnail { .. } => FileType::Jpeg,
-            AssetPath::Input { .. } => self.sniff_stored(&meta).await?,
+            AssetPath::Input { .. } | AssetPath::Upload { .. } => self.sniff_stored(&meta).await?,
         };
         Ok(OpenedAsset {
             mime_type: file_type.mime_type(),
@@ -354,6 +366,15 @@ impl OpenedAsset {
         let found = self.store.get_opts(&self.meta.location, options).await?;
         Ok(found.into_stream().map_err(AssetError::from).boxed())
     }
+}
+
+/// The type of a picture to work from.
+fn check_picture(bytes: &[u8]) -> Result<FileType, AssetError> {
+    FileType::sniff(bytes)
+        .filter(|file_type| file_type.is_picture())
+        .ok_or(AssetError::UnsupportedType {
+            allowed: "PNG, JPEG, WebP and GIF",
+        })
 }
 
 /// The store's own tag when it is strong; else one made of time and length, which is as good for

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::assets::Assets;
 use crate::catalog::{Catalog, Model};
+use crate::egress::Egress;
 use crate::gate::Caller;
 use crate::ledger::Ledger;
 use crate::providers::Providers;
@@ -37,6 +38,7 @@ mod changes;
 mod errors;
 mod health;
 mod hooks;
+mod inputs;
 mod key;
 mod news;
 mod prepare;
@@ -54,6 +56,7 @@ mod worker;
 
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
 pub use hooks::HOOKS_PATH;
+pub use inputs::Picture;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
 pub use settings::Settings;
@@ -84,6 +87,8 @@ pub struct Parts {
     pub providers: Providers,
     /// Where results and reference pictures are kept.
     pub assets: Assets,
+    /// The way to pictures that callers name by address.
+    pub egress: Egress,
     /// Signs quotes; the same on every replica.
     pub quote_secret: [u8; 32],
 }
@@ -108,6 +113,7 @@ struct Core {
     /// Which of them are worth asking.
     health: Health,
     assets: Assets,
+    egress: Egress,
     quotes: Quotes,
     settings: Settings,
     board: Board,
@@ -168,6 +174,7 @@ impl Generation {
             health: Health::new(&parts.providers, &settings),
             providers: parts.providers,
             assets: parts.assets,
+            egress: parts.egress,
             quotes: Quotes::new(&parts.quote_secret),
             board: Board::default(),
             news,

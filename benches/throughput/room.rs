@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use object_store::memory::InMemory;
 use piooy::assets::Assets;
 use piooy::catalog::Catalog;
+use piooy::egress::{Egress, Policy};
 use piooy::gate::Caller;
 use piooy::generation::{self, Generation, Request};
 use piooy::ledger::Ledger;
@@ -166,6 +167,13 @@ impl Client for Asker {
     }
 }
 
+/// The way to other servers, which no figure takes.
+fn egress() -> Result<Egress, Failure> {
+    // Only the first node puts it there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Egress::new(Policy::default())?)
+}
+
 /// A node without limits to speak of.
 pub async fn node(store: &Store, extent: Extent) -> Result<Generation, Failure> {
     let parts = generation::Parts {
@@ -174,6 +182,7 @@ pub async fn node(store: &Store, extent: Extent) -> Result<Generation, Failure> 
         catalog: Arc::new(Catalog::builtin()),
         providers: Providers::new(Arc::new(Instantly)),
         assets: assets(),
+        egress: egress()?,
         quote_secret: [9; 32],
     };
     let settings = generation::Settings {

@@ -187,6 +187,10 @@ impl From<SubmitError> for ApiError {
                     &error,
                 ),
             },
+            SubmitError::ReferenceAddress { number, error } => field(
+                &format!("reference_images[{}]", number.saturating_sub(1)),
+                &error,
+            ),
             SubmitError::IdempotencyKeyLength => field("idempotency_key", &error),
             SubmitError::IdempotencyKeyReused => said(Reason::IdempotencyKeyReused, &error),
             SubmitError::InsufficientCredits { needed, available } => {
@@ -249,7 +253,14 @@ impl From<AssetError> for ApiError {
     fn from(error: AssetError) -> Self {
         match &error {
             AssetError::NotFound => said(Reason::FileNotFound, &error),
-            AssetError::LinkInvalid | AssetError::LinkExpired => said(Reason::LinkInvalid, &error),
+            AssetError::LinkInvalid
+            | AssetError::LinkExpired
+            | AssetError::UploadLinkInvalid
+            | AssetError::UploadLinkExpired
+            | AssetError::UploadTaken => said(Reason::LinkInvalid, &error),
+            AssetError::UploadUnknown | AssetError::UploadExpired => {
+                said(Reason::FileNotFound, &error)
+            }
             AssetError::TooLarge { .. } => said(Reason::BodyTooLarge, &error),
             AssetError::UnsupportedType { .. } | AssetError::Damaged(_) => {
                 said(Reason::InvalidInput, &error)

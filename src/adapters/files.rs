@@ -50,12 +50,7 @@ async fn answer(
     query: &str,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let parameter = |name: &str| {
-        let found = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
-        found
-            .map(|(_, value)| value.into_owned())
-            .unwrap_or_default()
-    };
+    let parameter = |name: &str| parameter(query, name);
     let expires = parameter("expires").parse().map_err(|_| {
         ApiError::new(
             Reason::LinkInvalid,
@@ -102,6 +97,14 @@ async fn answer(
         }
     }
     Ok(response)
+}
+
+/// A parameter of a query; empty where there is none.
+pub fn parameter(query: &str, name: &str) -> String {
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
+    found
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }
 
 /// Has browsers save the file, named after its task and place, instead of showing it.

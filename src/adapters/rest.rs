@@ -157,6 +157,18 @@ pub async fn read_json(
         );
         return Err(ApiError::new(Reason::UnsupportedMediaType, message));
     }
+    read_bytes(headers, body, bytes_max).await
+}
+
+/// Reads a body whatever it is.
+///
+/// # Errors
+/// A body that is too large, or one that breaks off.
+pub async fn read_bytes(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Bytes, ApiError> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());

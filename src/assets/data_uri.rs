@@ -20,7 +20,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataUriError {
     /// It does not have the form of a base64 `data:` URI.
-    #[error("a picture must be given as data:image/png;base64,… (or jpeg, webp, gif)")]
+    #[error(
+        "a picture must be given as an https address, as upload://…, or as data:image/png;base64,… (or jpeg, webp, gif)"
+    )]
     Form,
     /// It declares a type that is not taken.
     #[error(

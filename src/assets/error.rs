@@ -18,6 +18,21 @@ pub enum AssetError {
     /// The signature is right and its time is over.
     #[error("the link has expired; read the task again for a fresh one")]
     LinkExpired,
+    /// The signature does not belong to the upload and the time in the link.
+    #[error("the upload link is not valid; create another upload")]
+    UploadLinkInvalid,
+    /// The signature is right and its time is over.
+    #[error("the upload link has expired; create another upload")]
+    UploadLinkExpired,
+    /// The upload has its picture, and it is another one.
+    #[error("this upload has another picture already; create another upload")]
+    UploadTaken,
+    /// The account has no upload of that id with a picture.
+    #[error("the account has no such upload, or its picture was not sent yet")]
+    UploadUnknown,
+    /// The upload is too old to be named.
+    #[error("this upload has expired; upload the picture again")]
+    UploadExpired,
     /// The content is longer than its bound.
     #[error("the file is too large; at most {bytes_max} bytes are allowed")]
     TooLarge {

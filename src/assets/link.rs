@@ -1,6 +1,7 @@
 //! Links that prove themselves and expire: no session, no lookup, the same on every replica.
 //!
-//! The signature is HMAC-SHA256 over `v1`, the path and the expiry, one a line. A link lives to the
+//! The signature is HMAC-SHA256 over what the link is for (`v1`: to read; `upload`: to send one picture to), the
+//! path and the expiry, one a line; so no link does what another is for. A link to read lives to the
 //! end of the current hour and [`LIFE_AFTER_THE_HOUR`] beyond, so that all links to one file made
 //! within an hour are the same text: answers stay comparable and caches useful.
 
@@ -17,6 +18,12 @@ pub const LIFE_AFTER_THE_HOUR: Duration = Duration::from_secs(24 * 60 * 60);
 
 const HOUR_SECONDS: u64 = 60 * 60;
 
+/// What a link to read is for, as it is signed.
+const READ: &str = "v1";
+
+/// What a link of an upload is for, as it is signed.
+const UPLOAD: &str = "upload";
+
 /// A link to one asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -31,15 +38,18 @@ pub struct Link {
 pub struct Links {
     key: Hmac<Sha256>,
     files_url: String,
+    uploads_url: String,
 }
 
 impl Links {
-    /// Links below `{public_url}/files/`, signed with `secret`.
+    /// Links below `{public_url}/files/` and `{public_url}/uploads/`, signed with `secret`.
     #[must_use]
     pub fn new(secret: &[u8; 32], public_url: &str) -> Self {
+        let public_url = public_url.trim_end_matches('/');
         Self {
             key: Hmac::new_from_slice(secret).expect("HMAC takes keys of every length"),
-            files_url: format!("{}/files", public_url.trim_end_matches('/')),
+            files_url: format!("{public_url}/files"),
+            uploads_url: format!("{public_url}/uploads"),
         }
     }
 
@@ -48,14 +58,28 @@ impl Links {
     pub fn link(&self, path: &str, now: SystemTime) -> Link {
         let hours = unix_seconds(now) / HOUR_SECONDS;
         let expires = (hours + 1) * HOUR_SECONDS + LIFE_AFTER_THE_HOUR.as_secs();
-        let signature = URL_SAFE_NO_PAD.encode(self.mac(path, expires).finalize().into_bytes());
+        self.sign(READ, &self.files_url, path, expires)
+    }
+
+    /// The link to send the picture of the upload at `path` to, until then.
+    #[must_use]
+    pub fn for_upload(&self, path: &str, until: SystemTime) -> Link {
+        self.sign(UPLOAD, &self.uploads_url, path, unix_seconds(until))
+    }
+
+    fn sign(&self, purpose: &str, base: &str, path: &str, expires: u64) -> Link {
+        let mac = self.mac(purpose, path, expires);
+        let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
         Link {
-            url: format!(
-                "{}/{path}?expires={expires}&signature={signature}",
-                self.files_url
-            ),
+            url: format!("{base}/{path}?expires={expires}&signature={signature}"),
             expires_at: UNIX_EPOCH + Duration::from_secs(expires),
         }
+    }
+
+    /// Whether an address is that of one of our files, good or not.
+    pub fn is_own(&self, url: &str) -> bool {
+        url.strip_prefix(&self.files_url)
+            .is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// The path that a whole link leads to.
@@ -88,24 +112,64 @@ impl Links {
         signature: &str,
         now: SystemTime,
     ) -> Result<(), AssetError> {
-        let signature = URL_SAFE_NO_PAD
-            .decode(signature)
-            .map_err(|_| AssetError::LinkInvalid)?;
-        // `verify_slice` compares in constant time.
-        self.mac(path, expires)
-            .verify_slice(&signature)
-            .map_err(|_| AssetError::LinkInvalid)?;
-        if unix_seconds(now) >= expires {
-            return Err(AssetError::LinkExpired);
+        match self.check(READ, path, expires, signature, now) {
+            Standing::Good => Ok(()),
+            Standing::Forged => Err(AssetError::LinkInvalid),
+            Standing::Expired => Err(AssetError::LinkExpired),
         }
-        Ok(())
     }
 
-    fn mac(&self, path: &str, expires: u64) -> Hmac<Sha256> {
+    /// The same for the link of an upload.
+    ///
+    /// # Errors
+    /// [`AssetError::UploadLinkInvalid`] and [`AssetError::UploadLinkExpired`].
+    pub fn verify_upload(
+        &self,
+        path: &str,
+        expires: u64,
+        signature: &str,
+        now: SystemTime,
+    ) -> Result<(), AssetError> {
+        match self.check(UPLOAD, path, expires, signature, now) {
+            Standing::Good => Ok(()),
+            Standing::Forged => Err(AssetError::UploadLinkInvalid),
+            Standing::Expired => Err(AssetError::UploadLinkExpired),
+        }
+    }
+
+    fn check(
+        &self,
+        purpose: &str,
+        path: &str,
+        expires: u64,
+        signature: &str,
+        now: SystemTime,
+    ) -> Standing {
+        let mac = self.mac(purpose, path, expires);
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok();
+        // `verify_slice` compares in constant time.
+        let is_ours = signature.is_some_and(|signature| mac.verify_slice(&signature).is_ok());
+        if !is_ours {
+            return Standing::Forged;
+        }
+        if unix_seconds(now) >= expires {
+            return Standing::Expired;
+        }
+        Standing::Good
+    }
+
+    fn mac(&self, purpose: &str, path: &str, expires: u64) -> Hmac<Sha256> {
         self.key
             .clone()
-            .chain_update(format!("v1\n{path}\n{expires}"))
+            .chain_update(format!("{purpose}\n{path}\n{expires}"))
     }
+}
+
+/// What a signature and a time make of a link.
+enum Standing {
+    Good,
+    Forged,
+    Expired,
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
@@ -162,6 +226,28 @@ mod tests {
             let refused = links.follow(&other, at(HOUR));
             assert!(matches!(refused, Err(AssetError::LinkInvalid)), "{other}");
         }
+    }
+
+    #[test]
+    fn no_link_does_what_another_is_for() {
+        let links = Links::new(&[7; 32], "https://piooy.test");
+        let read = links.link("a/b", at(HOUR));
+        let (_, expires, signature) = links.parts(&read.url).expect("a link");
+        let misused = links.verify_upload("a/b", expires, signature, at(HOUR));
+        assert!(matches!(misused, Err(AssetError::UploadLinkInvalid)));
+
+        let upload = links.for_upload("a/b", at(HOUR + 60)).url;
+        let (start, signature) = upload.split_once("&signature=").expect("a signature");
+        let expires = HOUR + 60;
+        assert_eq!(
+            start,
+            format!("https://piooy.test/uploads/a/b?expires={expires}")
+        );
+        let now = |now| links.verify_upload("a/b", expires, signature, at(now));
+        assert!(now(HOUR + 59).is_ok());
+        assert!(matches!(now(HOUR + 60), Err(AssetError::UploadLinkExpired)));
+        let misused = links.verify("a/b", expires, signature, at(HOUR));
+        assert!(matches!(misused, Err(AssetError::LinkInvalid)));
     }
 
     #[test]

@@ -40,6 +40,13 @@ pub enum AssetPath {
         /// SHA-256 of the content in lower-case hexadecimal.
         sha256: String,
     },
+    /// `{account_id}/uploads/{id}`: a picture that was sent ahead of the requests that name it.
+    Upload {
+        /// Who owns it.
+        account_id: Uuid,
+        /// What requests name it by.
+        id: Uuid,
+    },
 }
 
 impl AssetPath {
@@ -61,6 +68,10 @@ impl AssetPath {
                 account_id,
                 sha256: name.to_owned(),
             });
+        }
+        if folder == "uploads" {
+            let id = name.parse().ok()?;
+            return Some(Self::Upload { account_id, id });
         }
         let task_id = folder.parse().ok()?;
         let (index, ending) = name.split_once('.')?;
@@ -100,6 +111,7 @@ impl fmt::Display for AssetPath {
                 index,
             } => write!(f, "{account_id}/{task_id}/{index}.thumb.jpg"),
             Self::Input { account_id, sha256 } => write!(f, "{account_id}/inputs/{sha256}"),
+            Self::Upload { account_id, id } => write!(f, "{account_id}/uploads/{id}"),
         }
     }
 }
@@ -132,6 +144,7 @@ mod tests {
             format!("{A}/{T}/12.mp4"),
             format!("{A}/{T}/3.thumb.jpg"),
             format!("{A}/inputs/{hash}"),
+            format!("{A}/uploads/{T}"),
         ] {
             let path = AssetPath::parse(&text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(path.to_string(), text);
@@ -160,6 +173,9 @@ mod tests {
             format!("{A}/inputs/{}", hash.to_uppercase()),
             format!("{A}/inputs/{}", &hash[1..]),
             format!("{A}/inputs/../{T}/0.png"),
+            format!("{A}/uploads/{}", T.to_uppercase()),
+            format!("{A}/uploads/{T}/0.png"),
+            format!("{A}/uploads/"),
             format!("{A}%2f{T}/0.png"),
         ] {
             assert_eq!(AssetPath::parse(&text), None, "{text}");

@@ -20,7 +20,7 @@ use crate::adapters::handlers::{Api, TaskMessages};
 use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
 use crate::catalog::Catalog;
-use crate::egress::{Egress, Policy};
+use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation};
 use crate::ledger::Ledger;
@@ -190,6 +190,9 @@ async fn assemble(
         catalog: catalog.clone(),
         providers: upstreams::providers(settings)?,
         assets: assets.clone(),
+        egress: Egress::new(egress::Policy {
+            private_allowed: settings.egress_private,
+        })?,
         quote_secret: secret(&store, QUOTE_SECRET).await?,
     };
     let bounds = generation::Settings {
@@ -205,7 +208,7 @@ async fn assemble(
     };
     let generation = Arc::new(Generation::start(parts, bounds).await?);
     // An egress of their own: receivers that are slow to answer take no turns from pictures that are fetched.
-    let egress = Egress::new(Policy {
+    let egress = Egress::new(egress::Policy {
         private_allowed: settings.egress_private,
     })?;
     let webhooks = Webhooks::new(store.clone(), egress, generation.owed());

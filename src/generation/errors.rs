@@ -8,6 +8,7 @@ use super::quote::QuoteError;
 use super::request::Scene;
 use crate::assets::AssetError;
 use crate::catalog::{LookupError, MediaType, NoPrice, Unfit};
+use crate::egress::EgressError;
 use crate::ledger::LedgerError;
 use crate::providers::Failure;
 use crate::store::StoreError;
@@ -82,6 +83,15 @@ pub enum SubmitError {
         /// Why: the picture is unusable, or the store of assets can't be reached.
         #[source]
         error: AssetError,
+    },
+    /// The address of a reference image cannot be called, or does not give a picture.
+    #[error("the address of reference image {number} {error}")]
+    ReferenceAddress {
+        /// Which one, from 1.
+        number: usize,
+        /// Why.
+        #[source]
+        error: EgressError,
     },
     /// The idempotency key is empty or too long.
     #[error("an idempotency key has 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} characters")]

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use super::Core;
 use super::errors::SubmitError;
+use super::inputs;
 use super::request::{Request, Work};
 use super::routes::{Route, Wish, routes};
-use crate::catalog::{Fitted, Model, Tier};
+use crate::catalog::{Adjustment, Fitted, Model, Tier, Unfit, Violation};
 use crate::gate::Caller;
+
+/// How much of a negative prompt an answer repeats.
+const ECHO_CHARACTERS: usize = 60;
 
 /// A request that could run.
 pub(super) struct Prepared<'a> {
@@ -30,10 +34,11 @@ pub(super) fn prepare<'a>(
 ) -> Result<Prepared<'a>, SubmitError> {
     let model = core.catalog.get(&request.model)?;
     check_expectations(model, request)?;
-    let fitted = model.fit(&request.ask())?;
+    inputs::check_addresses(core, &request.reference_images)?;
+    let fitted = fit(model, request)?;
     let price = model.price(&fitted)?;
     let included = caller.plan().free_tier_included && model.tier == Tier::Free;
-    let work = Work::new(request, &fitted);
+    let work = Work::new(model, request, &fitted);
     let wish = Wish {
         test: caller.is_test(),
         provider: request.provider.as_deref(),
@@ -54,6 +59,45 @@ pub(super) fn prepare<'a>(
         provider: first.provider.name().to_owned(),
         work: Arc::new(work),
     })
+}
+
+/// Fits the request to the model. A negative prompt that the model does not take is left out, and a strict request
+/// refused, together with whatever else the model cannot take.
+fn fit(model: &Model, request: &Request) -> Result<Fitted, Unfit> {
+    const FIELD: &str = "negative_prompt";
+    let fitted = model.fit(&request.ask());
+    let Some(text) = &request.negative_prompt else {
+        return fitted;
+    };
+    if model.negative_prompt {
+        return fitted;
+    }
+    let (asked, why) = (
+        text.chars().take(ECHO_CHARACTERS).collect(),
+        format!("{} takes no negative prompt", model.slug),
+    );
+    if !request.strict {
+        return fitted.map(|mut fitted| {
+            fitted.adjustments.push(Adjustment {
+                field: FIELD,
+                asked,
+                used: String::new(),
+                why,
+            });
+            fitted
+        });
+    }
+    let mut unfit = fitted.err().unwrap_or_else(|| Unfit {
+        model: model.slug.clone(),
+        violations: Vec::new(),
+    });
+    unfit.violations.push(Violation {
+        field: FIELD,
+        asked,
+        message: why,
+        allowed: Vec::new(),
+    });
+    Err(unfit)
 }
 
 /// The first way that can do the work, as far as can be told without asking.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::Core;
 use super::errors::SubmitError;
+use super::inputs::Picture;
 use super::prepare::{Prepared, prepare};
 use super::request::Request;
 use crate::catalog::{Fitted, MediaType};
@@ -165,7 +166,7 @@ pub(super) async fn quote(
     now: SystemTime,
 ) -> Result<Quote, SubmitError> {
     let prepared = prepare(core, caller, request)?;
-    let unknowns = unknowns(&prepared, caller.is_test());
+    let unknowns = unknowns(&prepared, request, caller.is_test());
     let balance = core.ledger.balance(caller.account_id()).await?;
     let expires = (now + QUOTE_LIFE)
         .duration_since(UNIX_EPOCH)
@@ -210,12 +211,18 @@ pub(super) fn redeem(
 }
 
 /// What nobody can know before it has run.
-fn unknowns(prepared: &Prepared<'_>, test: bool) -> Vec<String> {
+fn unknowns(prepared: &Prepared<'_>, request: &Request, test: bool) -> Vec<String> {
     let (low, high) = prepared.model.typical_seconds;
     let mut unknowns = vec![
         format!("How long it will take; the model typically takes {low} to {high} seconds."),
         "Whether the upstream accepts the prompt; if it does not, nothing is charged.".to_owned(),
     ];
+    if request.reference_images.iter().any(Picture::can_vanish) {
+        unknowns.push(
+            "Whether the reference images can be had; addresses and uploads are not looked at before it is started."
+                .to_owned(),
+        );
+    }
     if prepared.fitted.count > 1 {
         unknowns.push(format!(
             "Whether all {} files will be delivered; only those that are will be charged.",

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::inputs::Picture;
 use super::task::Adjustment;
 use crate::catalog::{Ask, Fitted, MediaType, Model};
 use crate::providers::{Job, Operation};
@@ -30,8 +30,10 @@ pub struct Request {
     pub audio: Option<bool>,
     /// A number that makes a result repeatable on models that support it.
     pub seed: Option<u32>,
-    /// The bytes of pictures to work from.
-    pub reference_images: Vec<Bytes>,
+    /// What must not be seen, in words.
+    pub negative_prompt: Option<String>,
+    /// Pictures to work from.
+    pub reference_images: Vec<Picture>,
     /// The upstream that must run it.
     pub provider: Option<String>,
     /// What the caller expects the model to make.
@@ -154,6 +156,9 @@ impl Request {
             count: Option<u32>,
             audio: Option<bool>,
             seed: Option<u32>,
+            // Left out where it is not given, so that what was asked before it existed has its hash still.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            negative_prompt: Option<&'a str>,
             reference_images: Vec<[u8; 32]>,
             provider: Option<&'a str>,
             expects: Option<&'static str>,
@@ -172,10 +177,11 @@ impl Request {
             count: self.count,
             audio: self.audio,
             seed: self.seed,
+            negative_prompt: self.negative_prompt.as_deref(),
             reference_images: self
                 .reference_images
                 .iter()
-                .map(|bytes| Sha256::digest(bytes).into())
+                .map(Picture::identity)
                 .collect(),
             provider: self.provider.as_deref(),
             expects: expects.map(MediaType::as_str),
@@ -208,6 +214,8 @@ pub(super) struct Work {
     pub operation: Operation,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
     /// The paths of the reference pictures among the assets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
@@ -239,7 +247,7 @@ fn is_from_text(operation: &Operation) -> bool {
 }
 
 impl Work {
-    pub fn new(request: &Request, fitted: &Fitted) -> Self {
+    pub fn new(model: &Model, request: &Request, fitted: &Fitted) -> Self {
         Self {
             prompt: request.prompt.clone(),
             resolution: fitted.resolution.clone(),
@@ -251,6 +259,10 @@ impl Work {
             audio: fitted.audio,
             operation: fitted.operation,
             seed: request.seed,
+            negative_prompt: request
+                .negative_prompt
+                .clone()
+                .filter(|_| model.negative_prompt),
             references: Vec::new(),
             provider: request.provider.clone(),
             adjustments: fitted.adjustments.iter().map(Adjustment::from).collect(),
@@ -275,7 +287,6 @@ impl Work {
             fixed: route.fixed.clone(),
             operation: self.operation,
             prompt: self.prompt.clone(),
-            negative_prompt: None,
             resolution: self.resolution.clone(),
             aspect_ratio: self.aspect_ratio.clone(),
             width: self.width,
@@ -284,6 +295,7 @@ impl Work {
             count: self.count,
             audio: self.audio,
             seed: self.seed,
+            negative_prompt: self.negative_prompt.clone(),
             references: Vec::new(),
             webhook_url: None,
         }

@@ -11,6 +11,7 @@ use super::Core;
 use super::board::Live;
 use super::changes::{CapReached, Outcome, Submission};
 use super::errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError};
+use super::inputs::{self, Picture};
 use super::key::Key;
 use super::prepare::{Prepared, prepare};
 use super::quote::{self, QuoteError};
@@ -42,11 +43,17 @@ pub(super) async fn submit(
         }
         redeemed => redeemed?,
     }
+    // A call that is repeated needs its pictures no more, and some of them may be gone.
+    if request.reference_images.iter().any(Picture::can_vanish)
+        && let Some(task) = core.accepted_before(caller, key).await?
+    {
+        return Ok(task);
+    }
     let place = Arc::clone(&core.places)
         .try_acquire_owned()
         .map_err(|_| SubmitError::Busy)?;
     let webhook_url = request.webhook_url.clone();
-    let references = keep_references(core, caller.account_id(), request).await?;
+    let references = inputs::keep(core, account_id, request.reference_images).await?;
     Arc::make_mut(&mut prepared.work).references = references;
 
     let plan = caller.plan();
@@ -101,27 +108,6 @@ pub(super) async fn submit(
     }
 }
 
-/// Stores the reference pictures. What a refused submission stores is named by its content, so a
-/// repeated one stores nothing new.
-async fn keep_references(
-    core: &Core,
-    account_id: Uuid,
-    request: Request,
-) -> Result<Vec<String>, SubmitError> {
-    let mut paths = Vec::with_capacity(request.reference_images.len());
-    for (index, bytes) in request.reference_images.into_iter().enumerate() {
-        let kept = core.assets.put_input(account_id, bytes).await;
-        paths.push(
-            kept.map_err(|error| SubmitError::ReferenceImage {
-                number: index + 1,
-                error,
-            })?
-            .path,
-        );
-    }
-    Ok(paths)
-}
-
 fn accepted(caller: &Caller, id: Uuid, prepared: &Prepared<'_>, created_at: SystemTime) -> Task {
     Task {
         id,
@@ -169,6 +155,9 @@ fn dispatch(
 
 impl Core {
     /// The task that the same request led to before, under the same idempotency key.
+    ///
+    /// # Errors
+    /// [`SubmitError::IdempotencyKeyReused`] when the key stands for another request.
     async fn accepted_before(
         &self,
         caller: &Caller,
@@ -178,7 +167,8 @@ impl Core {
         let known = self.records.key_use(&key, self.settings.key_lifetime);
         match known.await? {
             Some((known, id)) if known == key => self.replayed(caller, id).await.map(Some),
-            _ => Ok(None),
+            Some(_) => Err(SubmitError::IdempotencyKeyReused),
+            None => Ok(None),
         }
     }
 

@@ -126,7 +126,7 @@ reasons! {
     AccountExists "ACCOUNT_EXISTS" 6 409 never Caller;
     /// There is no such plan; the message lists the plans.
     PlanNotFound "PLAN_NOT_FOUND" 5 404 never Caller;
-    /// The link to the file is not valid, or has expired; reading the task gives a fresh one.
+    /// The link to the file, or of the upload, is not valid, or has expired; reading the task, or creating an upload, gives a fresh one.
     LinkInvalid "LINK_INVALID" 7 403 never Caller;
     /// There is no such file.
     FileNotFound "FILE_NOT_FOUND" 5 404 never Caller;

@@ -19,6 +19,8 @@ use piooy::egress::{Egress, EgressError, Limits, Policy, Resolver};
 use tokio::net::TcpListener;
 use url::Url;
 
+use crate::support;
+
 const HOME: Policy = Policy {
     private_allowed: true,
 };
@@ -123,8 +125,7 @@ impl Resolver for Names {
 }
 
 fn egress(policy: Policy, names: &Names) -> Egress {
-    // Only the first of all tests in this process puts it there.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    support::speak_tls();
     Egress::with_resolver(policy, Arc::new(names.clone())).unwrap()
 }
 

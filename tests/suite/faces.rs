@@ -6,6 +6,7 @@
 //! | [`every_method`], [`every_error`] | the faces say the same |
 //! | [`documents`] | what is committed is what the code says |
 //! | [`quotes`] | a price that was quoted holds, whichever face asked |
+//! | [`uploads`] | a picture can be sent ahead, with a key or by a link |
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
@@ -47,4 +48,5 @@ mod rate;
 mod rest;
 mod rest_tasks;
 mod server;
+mod uploads;
 mod webhooks;

@@ -9,6 +9,7 @@ mod caps;
 mod endings;
 pub(crate) mod fixture;
 mod idempotency;
+mod inputs;
 mod late;
 mod money;
 mod nodes;

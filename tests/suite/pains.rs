@@ -212,6 +212,7 @@ async fn what_has_no_price_does_not_run() {
         catalog: Arc::new(Catalog::load(&unpriced).unwrap()),
         providers: providers(&[&upstream]),
         assets: fixture.assets.clone(),
+        egress: crate::support::egress(),
         quote_secret: [9; 32],
     };
     let node = Generation::start(parts, settings()).await.unwrap();

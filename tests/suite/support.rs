@@ -14,9 +14,10 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
+use piooy::egress::{Egress, Policy};
 use piooy::store::{ClusterError, ClusterOptions, PrivateCluster, Store, StoreOptions};
 
 /// A migrated, empty database for one test.
@@ -46,6 +47,24 @@ pub async fn database() -> TestDatabase {
         .await
         .expect("the new database takes connections");
     TestDatabase { store, url }
+}
+
+/// Clients want to know how they would speak TLS, though nothing here does. Only the first of all tests in this
+/// process has anything to do.
+pub fn speak_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The way to servers that tests run on this machine.
+pub fn egress() -> Egress {
+    static EGRESS: LazyLock<Egress> = LazyLock::new(|| {
+        speak_tls();
+        let policy = Policy {
+            private_allowed: true,
+        };
+        Egress::new(policy).expect("a client can be made")
+    });
+    EGRESS.clone()
 }
 
 /// A cluster of the calling test's own, with its data directory made and nothing running. `name` is

@@ -75,6 +75,7 @@ impl Api {
             replaced_by: model.replaced_by.clone().unwrap_or_default(),
             deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
             providers: self.generation.providers_for(caller, model),
+            negative_prompt: model.negative_prompt,
         }
     }
 }

@@ -3,26 +3,27 @@
 use std::pin::Pin;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use url::Url;
 use uuid::Uuid;
 
 use super::waiting::Wait;
 use super::{
     Api, IDEMPOTENCY_KEY, caller, given, int32, invalid, page_size, timestamp, unreadable_key,
 };
-use crate::assets::{Assets, INPUT_BYTES_MAX, data_uri};
+use crate::assets::{Assets, INPUT_BYTES_MAX, UploadId, data_uri};
 use crate::catalog::MediaType;
 use crate::gate::Caller;
-use crate::generation::{self, Scene};
+use crate::generation::{self, Picture, Scene};
 use crate::spec::error::ApiError;
 use crate::spec::v1::generation_service_server::GenerationService;
 use crate::spec::v1::{
-    Adjustment, CancelTaskRequest, GenerateImageRequest, GenerateRequest, GenerateVideoRequest,
-    GetTaskStatusRequest, ListTasksRequest, ListTasksResponse, MediaType as MediaTypeMessage,
-    Output, QuoteResponse, Task, TaskCredits, TaskError, WatchTaskRequest, task,
+    Adjustment, CancelTaskRequest, CreateUploadRequest, GenerateImageRequest, GenerateRequest,
+    GenerateVideoRequest, GetTaskStatusRequest, ListTasksRequest, ListTasksResponse,
+    MediaType as MediaTypeMessage, Output, QuoteResponse, Task, TaskCredits, TaskError, Upload,
+    WatchTaskRequest, task,
 };
 use crate::webhooks::WebhookError;
 
@@ -45,6 +46,7 @@ impl GenerationService for Api {
             aspect_ratio: given(asked.aspect_ratio),
             count: asked.count.and_then(|count| count.try_into().ok()),
             seed: asked.seed.and_then(|seed| seed.try_into().ok()),
+            negative_prompt: given(asked.negative_prompt),
             reference_images: pictures(asked.reference_images).await?,
             provider: given(asked.provider),
             expects: Some(MediaType::Image),
@@ -71,6 +73,7 @@ impl GenerationService for Api {
             duration: given(asked.duration),
             audio: asked.audio,
             seed: asked.seed.and_then(|seed| seed.try_into().ok()),
+            negative_prompt: given(asked.negative_prompt),
             reference_images: pictures(asked.reference_images).await?,
             provider: given(asked.provider),
             expects: Some(MediaType::Video),
@@ -180,6 +183,21 @@ impl GenerationService for Api {
         Ok(Response::new(self.task_message(task)))
     }
 
+    async fn create_upload(
+        &self,
+        request: Request<CreateUploadRequest>,
+    ) -> Result<Response<Upload>, Status> {
+        let (caller, now) = (caller(&request)?, SystemTime::now());
+        let upload = self.assets.begin_upload(caller.account_id(), now);
+        let link = self.assets.upload_link(&upload, now);
+        Ok(Response::new(Upload {
+            reference: upload.id.to_string(),
+            upload_url: link.url,
+            upload_url_expires_at: Some(timestamp(link.expires_at)),
+            expires_at: Some(timestamp(upload.id.expires_at())),
+        }))
+    }
+
     type WatchTaskStream = Pin<Box<dyn Stream<Item = Result<Task, Status>> + Send>>;
 
     async fn watch_task(
@@ -277,6 +295,7 @@ async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
             .seed
             .or(options.seed)
             .and_then(|seed| seed.try_into().ok()),
+        negative_prompt: given(asked.negative_prompt).or(given(options.negative_prompt)),
         reference_images: pictures(images).await?,
         provider: given(asked.provider),
         expects,
@@ -287,26 +306,49 @@ async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
     })
 }
 
-/// The bytes of data URIs. Decoding megabytes takes milliseconds: not on a thread that serves others.
-async fn pictures(uris: Vec<String>) -> Result<Vec<Bytes>, ApiError> {
-    if uris.is_empty() {
+/// Pictures as they are given. Decoding megabytes takes milliseconds: not on a thread that serves others.
+async fn pictures(texts: Vec<String>) -> Result<Vec<Picture>, ApiError> {
+    if texts.is_empty() {
         return Ok(Vec::new());
     }
-    let decode = move || {
-        let bytes_max = usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX);
-        let decoded = uris.iter().enumerate().map(|(at, uri)| {
-            let refused = |error: data_uri::DataUriError| {
-                invalid(&format!("reference_images[{at}]"), error.to_string())
-            };
-            data_uri::decode(uri, bytes_max)
-                .map(Bytes::from)
-                .map_err(refused)
-        });
-        decoded.collect()
+    let read = move || {
+        let numbered = texts.iter().enumerate();
+        numbered
+            .map(|(at, text)| {
+                picture(text)
+                    .map_err(|message| invalid(&format!("reference_images[{at}]"), message))
+            })
+            .collect()
     };
-    tokio::task::spawn_blocking(decode)
+    tokio::task::spawn_blocking(read)
         .await
         .unwrap_or_else(|_| Err(invalid("reference_images", "could not be read")))
+}
+
+/// An address, the reference of an upload, or a data URI; else what is wrong with it.
+fn picture(text: &str) -> Result<Picture, String> {
+    let text = text.trim();
+    match text.split_once("://").map(|(scheme, _)| scheme) {
+        Some("upload") => UploadId::parse(text)
+            .map(Picture::Upload)
+            .ok_or_else(|| "is not the reference of an upload".to_owned()),
+        Some(scheme) if is_web(scheme) => Url::parse(text)
+            .map(Picture::Url)
+            .map_err(|error| format!("is no URL: {error}")),
+        _ => {
+            let bytes_max = usize::try_from(INPUT_BYTES_MAX).unwrap_or(usize::MAX);
+            let decoded = data_uri::decode(text, bytes_max);
+            decoded
+                .map(|bytes| Picture::Inline(bytes.into()))
+                .map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn is_web(scheme: &str) -> bool {
+    ["http", "https"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web))
 }
 
 fn task_id(text: &str) -> Result<Uuid, ApiError> {

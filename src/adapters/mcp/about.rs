@@ -40,7 +40,8 @@ const INSTRUCTIONS: &str = "Piooy makes images and videos. Call generate_image o
     and wait_seconds 50 until status is SUCCESS or FAILED, and show the person the links in outputs. Images take \
     seconds, videos minutes. A FAILED task costs nothing; its error says whether trying again can help. Use one \
     idempotency_key for each thing the person asked for: a call repeated with it, because you are unsure that it arrived, is \
-    made and charged once. list_tasks finds tasks whose answer got lost.";
+    made and charged once. To work from a picture, put its https address into reference_images, or, if it is a file, what \
+    create_upload answers. list_tasks finds tasks whose answer got lost.";
 
 /// The server's name and version, in `_meta` of modern results.
 pub fn server_info() -> Value {

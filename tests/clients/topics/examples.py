@@ -33,6 +33,7 @@ TOOLS = [
     "get_task_status",
     "list_tasks",
     "cancel_task",
+    "create_upload",
     "list_models",
     "get_model",
     "get_balance",

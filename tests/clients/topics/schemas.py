@@ -215,10 +215,11 @@ def tools(report: Report, http: Http) -> None:
             ensure(tool["title"] and len(tool["description"]) > 40, "title and description")
             for field, value in tool["inputSchema"]["properties"].items():
                 ensure(value.get("description"), f"{field} has no description")
-            read_only = name not in ["generate_image", "generate_video", "cancel_task"]
+            read_only = name not in ["generate_image", "generate_video", "cancel_task", "create_upload"]
+            open_world = name in ["generate_image", "generate_video", "cancel_task"]
             hints = tool["annotations"]
             expect(hints["readOnlyHint"], read_only, "readOnlyHint")
-            expect(hints["openWorldHint"], not read_only, "openWorldHint")
+            expect(hints["openWorldHint"], open_world, "openWorldHint")
             expect(hints["destructiveHint"], name == "cancel_task", "destructiveHint")
 
     picture = {"model": "z-image-turbo", "prompt": "a fox", "provider": "sandbox"}
@@ -237,6 +238,7 @@ def tools(report: Report, http: Http) -> None:
         ("quote", picture, False),
         ("quote", {**picture, "model": "x"}, True),
         ("cancel_task", {"taskId": finished(http)}, False),
+        ("create_upload", {}, False),
         ("list_tasks", {"pageSize": 5}, False),
         ("list_models", {"mediaType": "VIDEO"}, False),
         ("get_model", {"slug": "veo-3-1"}, False),

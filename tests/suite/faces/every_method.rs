@@ -109,6 +109,8 @@ fn plays(things: &Things) -> Vec<Play> {
         "GenerateImage" unary GenerateImageRequest -> Task, picture.clone(), NEW_TASK;
         "GenerateVideo" unary GenerateVideoRequest -> Task, video, NEW_TASK;
         "Generate" unary GenerateRequest -> Task, picture, NEW_TASK;
+        "CreateUpload" unary CreateUploadRequest -> Upload, json!({}),
+            &["reference", "uploadUrl", "uploadUrlExpiresAt", "expiresAt"];
         "CancelTask" unary CancelTaskRequest -> Task, json!({"taskId": task}), &[];
         "CreateApiKey" unary CreateApiKeyRequest -> CreateApiKeyResponse,
             json!({"name": "booth", "test": true, "scopes": ["read"]}), &["key", "id", "prefix", "createdAt"];

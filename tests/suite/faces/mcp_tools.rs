@@ -31,7 +31,7 @@ fn next_step(answer: &Answer) -> &str {
 }
 
 #[tokio::test]
-async fn nine_tools_say_what_they_do() {
+async fn ten_tools_say_what_they_do() {
     let server = Server::start().await;
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     let listed = server.mcp(Some(&server.test_key), &message).await.envelope;
@@ -44,6 +44,7 @@ async fn nine_tools_say_what_they_do() {
         ("get_task_status", [true, false, true, false], true),
         ("list_tasks", [true, false, true, false], false),
         ("cancel_task", [false, true, true, true], false),
+        ("create_upload", [false, false, false, false], false),
         ("list_models", [true, false, true, false], false),
         ("get_model", [true, false, true, false], false),
         ("get_balance", [true, false, true, false], false),

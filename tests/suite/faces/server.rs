@@ -35,8 +35,7 @@ pub struct Place {
 
 impl Place {
     pub fn new(url: String) -> Self {
-        // The client wants to know how it would speak TLS, though nothing here does.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        support::speak_tls();
         let client = Client::builder()
             .no_proxy()
             .build()
@@ -138,6 +137,7 @@ impl Server {
         let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let settings = Settings::load(flags, environment, no_file).expect("good settings");
 
+        support::speak_tls();
         let keys = Mutex::new(None);
         let running = piooy::cli::start(&settings, listener, &|first| {
             let texts = (

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::stream;
-use piooy::generation::{Credits, Request, Settings, Status, Task};
+use piooy::generation::{Credits, Picture, Request, Settings, Status, Task};
 use piooy::providers::FailureReason;
 
 use super::fixture::{
@@ -161,7 +161,7 @@ async fn reference_images_reach_the_picture() {
         &node,
         &caller,
         Request {
-            reference_images: vec![bytes.clone()],
+            reference_images: vec![Picture::Inline(bytes.clone())],
             ..large()
         },
     )

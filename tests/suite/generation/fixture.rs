@@ -88,6 +88,7 @@ max_reference_images = 0
 image_to_video = false
 first_last_frame = false
 audio = "none"
+negative_prompt = true
 typical_seconds = [1, 2]
 routes = [{ provider = "fal", model = "fal/tiny-clip" }]
 defaults = { resolution = "96p", aspect_ratio = "1:1", duration_seconds = 1 }
@@ -195,6 +196,7 @@ impl Fixture {
             catalog: Arc::clone(&self.catalog),
             providers,
             assets: self.assets.clone(),
+            egress: support::egress(),
             quote_secret: [9; 32],
         };
         Generation::start(parts, settings).await.unwrap()

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use piooy::catalog::{LookupError, MediaType};
-use piooy::generation::{Request, Scene, Settings, Status, SubmitError};
+use piooy::generation::{Picture, Request, Scene, Settings, Status, SubmitError};
 use piooy::providers::{FailureReason, Providers};
 
 use super::fixture::{CREDITS, Fixture, picture, refused, routed, run, sandbox, settings};
@@ -62,7 +62,7 @@ async fn refusals_say_what_would_do() {
         ),
         (
             Request {
-                reference_images: vec![Bytes::from_static(b"no picture")],
+                reference_images: vec![Picture::Inline(Bytes::from_static(b"no picture"))],
                 ..picture("a fox")
             },
             "reference image 1",
@@ -226,7 +226,7 @@ async fn an_upstream_that_was_asked_for_must_run_it() {
         &node,
         &caller,
         Request {
-            reference_images: vec![picture],
+            reference_images: vec![Picture::Inline(picture)],
             ..request
         },
     )

@@ -53,7 +53,7 @@ struct State {
     memory: Memory,
     verdict: Verdict,
     stops: bool,
-    submissions: u32,
+    asked: Vec<Job>,
     jobs: HashMap<Uuid, String>,
     polled: Vec<String>,
     canceled: Vec<String>,
@@ -72,7 +72,7 @@ impl Upstream {
             memory: Memory::None,
             verdict: Verdict::Deliver(1),
             stops: true,
-            submissions: 0,
+            asked: Vec::new(),
             jobs: HashMap::new(),
             polled: Vec::new(),
             canceled: Vec::new(),
@@ -108,8 +108,13 @@ impl Upstream {
     }
 
     /// How often it was asked to do something.
-    pub fn submissions(&self) -> u32 {
-        self.state.lock().unwrap().submissions
+    pub fn submissions(&self) -> usize {
+        self.state.lock().unwrap().asked.len()
+    }
+
+    /// What it was asked to do, in order.
+    pub fn asked(&self) -> Vec<Job> {
+        self.state.lock().unwrap().asked.clone()
     }
 
     /// The ids it was polled for, in order.
@@ -131,7 +136,7 @@ pub fn providers(upstreams: &[&Arc<Upstream>]) -> Providers {
     })
 }
 
-fn png() -> Bytes {
+pub(crate) fn png() -> Bytes {
     let mut bytes = Cursor::new(Vec::new());
     image::RgbImage::new(96, 96)
         .write_to(&mut bytes, image::ImageFormat::Png)
@@ -159,7 +164,7 @@ impl Provider for Upstream {
     async fn submit(&self, job: &Job) -> Result<Submitted, SubmitFailure> {
         let (reply, id) = {
             let mut state = self.state.lock().unwrap();
-            state.submissions += 1;
+            state.asked.push(job.clone());
             let reply = state.replies.pop_front().unwrap_or(Reply::Accept);
             let id = format!("{}-{}-{}", self.name, job.task_id, job.attempt);
             if !matches!(reply, Reply::Refuse(_) | Reply::Lose) {

@@ -104,6 +104,7 @@ impl World {
             catalog: Arc::clone(&self.catalog),
             providers: self.scripts.providers(),
             assets: self.assets.clone(),
+            egress: crate::support::egress(),
             quote_secret: [9; 32],
         }
     }
