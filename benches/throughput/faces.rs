@@ -142,6 +142,7 @@ impl Faces {
             assets: room::assets(),
             store,
             catalog: Arc::new(Catalog::builtin()),
+            generation: None,
             options: Options {
                 public_url: "http://localhost".to_owned(),
                 body_bytes_max: BODY_BYTES_MAX,

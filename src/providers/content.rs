@@ -49,7 +49,7 @@ pub enum Content {
     /// On this machine's disk, until the last clone of this value goes.
     File(Arc<TempPath>),
     /// With the upstream.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 /// A file behind a link.
@@ -76,11 +76,11 @@ pub struct FetchError {
 impl Content {
     /// A file behind a link that an upstream gave.
     pub(super) fn remote(connection: &Connection, url: Url, headers: HeaderMap) -> Self {
-        Self::Remote(Remote {
+        Self::Remote(Box::new(Remote {
             url,
             headers,
             connection: connection.clone(),
-        })
+        }))
     }
 
     /// Begins to read it.

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::{Failure, FailureReason, Job, Operation};
 
 /// What can be asked, by its name in a map.
-const NAMES: [(&str, Name); 16] = [
+const NAMES: [(&str, Name); 18] = [
     ("model", Name::Model),
     ("prompt", Name::Prompt),
     ("negative_prompt", Name::NegativePrompt),
@@ -35,6 +35,8 @@ const NAMES: [(&str, Name); 16] = [
     ("seed", Name::Seed),
     ("image", Name::Image),
     ("images", Name::Images),
+    ("frame", Name::Frame),
+    ("first_of_two", Name::FirstOfTwo),
     ("first_frame", Name::FirstFrame),
     ("last_frame", Name::LastFrame),
 ];
@@ -78,6 +80,11 @@ enum Name {
     Image,
     /// The pictures to edit or to take subjects from; none where the picture is a frame.
     Images,
+    /// The first frame where there is no last.
+    Frame,
+    /// The first frame where there is a last.
+    FirstOfTwo,
+    /// The first frame, whether there is a last or not.
     FirstFrame,
     LastFrame,
 }
@@ -86,7 +93,12 @@ impl Name {
     fn is_picture(self) -> bool {
         matches!(
             self,
-            Self::Image | Self::Images | Self::FirstFrame | Self::LastFrame
+            Self::Image
+                | Self::Images
+                | Self::Frame
+                | Self::FirstOfTwo
+                | Self::FirstFrame
+                | Self::LastFrame
         )
     }
 
@@ -113,9 +125,11 @@ impl Name {
             Self::Image => image(0),
             Self::Images if is_frame || images.is_empty() => None,
             Self::Images => Some(images.into()),
+            Self::Frame if job.operation == Operation::ImageToVideo => image(0),
+            Self::FirstOfTwo if job.operation == Operation::FirstLastFrame => image(0),
             Self::FirstFrame if is_frame => image(0),
             Self::LastFrame if is_frame => image(1),
-            Self::FirstFrame | Self::LastFrame => None,
+            Self::Frame | Self::FirstOfTwo | Self::FirstFrame | Self::LastFrame => None,
         }
     }
 }
@@ -444,13 +458,19 @@ mod tests {
     #[test]
     fn pictures_go_where_their_role_is() {
         let map = json!({
-            "images": "{images}", "first": "{first_frame}", "last": "{last_frame}", "any": "{image}"
+            "images": "{images}", "first": "{first_frame}", "last": "{last_frame}", "any": "{image}",
+            "only": "{frame}", "of_two": "{first_of_two}"
         });
         let mut job = job();
         job.operation = Operation::FirstLastFrame;
         assert_eq!(
             filled(map.clone(), &job, &["a", "b"]),
-            json!({"first": "a", "last": "b", "any": "a"})
+            json!({"first": "a", "last": "b", "any": "a", "of_two": "a"})
+        );
+        job.operation = Operation::ImageToVideo;
+        assert_eq!(
+            filled(map.clone(), &job, &["a"]),
+            json!({"first": "a", "any": "a", "only": "a"})
         );
         job.operation = Operation::Edit;
         assert_eq!(

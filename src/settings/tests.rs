@@ -246,6 +246,62 @@ fn the_table_names_each_setting_once_and_alike() {
 }
 
 #[test]
+fn upstreams_are_set_up_by_one_variable_or_in_the_file() {
+    let file = r#"
+        [upstreams.fal]
+        jobs = 4
+        [upstreams.studio]
+        dialect = "openai"
+        url = "http://10.0.0.7:8000/v1"
+    "#;
+    let env = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+    let read = |file: &str, variables: &[(OsString, OsString)]| {
+        let home = [env("HOME", "/home/me")];
+        let variables = variables.iter().cloned().chain(home);
+        Settings::load(BTreeMap::new(), variables, |_| Ok(file.to_owned()))
+    };
+    let names = |settings: &Settings| -> Vec<_> {
+        settings
+            .upstreams
+            .iter()
+            .map(|one| one.name.clone())
+            .collect()
+    };
+    assert_eq!(names(&read("", &[]).expect("is sound")), [] as [&str; 0]);
+    let set = [
+        env("FAL_KEY", "a-key"),
+        env("PIOOY_SDCPP_URL", "http://127.0.0.1:1234/v1"),
+    ];
+    let settings = read(file, &set).expect("is sound");
+    assert_eq!(names(&settings), ["fal", "sdcpp", "studio"]);
+    let fal = &settings.upstreams[0];
+    assert_eq!(
+        (fal.jobs, fal.url.as_str()),
+        (Some(4), "https://queue.fal.run/")
+    );
+    assert!(
+        !format!("{settings:?}").contains("a-key"),
+        "keys are not shown"
+    );
+    assert!(!fal.is_elsewhere && settings.upstreams[1].is_elsewhere);
+
+    let wrong = |file: &str, variables: &[(OsString, OsString)]| {
+        read(file, variables).expect_err("a mistake").to_string()
+    };
+    let told = wrong("[upstreams.studio]\nurl = \"http://a.b\"", &[]);
+    assert!(told.contains("upstreams.studio.dialect"), "{told}");
+    let told = wrong("[upstreams.fal]\nspeed = 1", &[]);
+    assert!(told.contains("upstreams.fal.speed"), "{told}");
+    let told = wrong("", &[env("PIOOY_FAL_JOBS", "many"), env("FAL_KEY", "k")]);
+    assert!(
+        told.contains("PIOOY_FAL_JOBS") && told.contains("whole number"),
+        "{told}"
+    );
+    let told = wrong("", &[env("PIOOY_FAIL_URL", "http://a.b")]);
+    assert!(told.contains("PIOOY_FAIL_URL"), "{told}");
+}
+
+#[test]
 fn the_table_is_written_for_people() {
     let markdown = Settings::table_markdown();
     let help = Settings::help();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use piooy::settings::Settings;
+use piooy::settings::{Settings, upstreams_markdown};
 use piooy::spec::OPENAPI;
 use piooy::spec::reason::{Fault, Reason};
 
@@ -74,5 +74,6 @@ fn the_tables_of_the_readme_are_those_of_the_code() {
     let found = fs::read_to_string(place(name)).expect("there is a README");
     let expected = filled(&found, "settings", &Settings::table_markdown());
     let expected = filled(&expected, "reasons", &reasons());
+    let expected = filled(&expected, "upstreams", &upstreams_markdown());
     is_fresh(name, &found, &expected);
 }

@@ -112,16 +112,6 @@ impl Engine {
         taken
     }
 
-    /// Takes a job under an id that the caller chose.
-    pub fn take_as(&self, id: &str, prompt: &str, body: Value) -> Taken {
-        let mut taken = self.take(prompt, body);
-        let mut state = self.lock();
-        state.jobs.remove(&taken.id);
-        taken.id = id.to_owned();
-        state.jobs.insert(id.to_owned(), taken.clone());
-        taken
-    }
-
     /// How often a prompt was taken.
     pub fn accepted(&self, prompt: &str) -> u32 {
         self.lock()
@@ -145,7 +135,7 @@ impl Engine {
 
     /// Asks how a job stands; `None` when the fake does not know it, or has forgotten it. `Err` is an
     /// answer that is wrong on the way.
-    pub fn poll(&self, id: &str) -> Result<Option<(Taken, Stage)>, Response> {
+    pub fn poll(&self, id: &str) -> Result<Option<(Taken, Stage)>, Box<Response>> {
         let job = {
             let mut state = self.lock();
             let Some(job) = state.jobs.get_mut(id) else {
@@ -157,10 +147,12 @@ impl Engine {
         match job.directives.poll {
             directive::Poll::Well => {}
             directive::Poll::Flapping if job.polls % 2 == 0 => {}
-            directive::Poll::Flapping => return Err(StatusCode::BAD_GATEWAY.into_response()),
+            directive::Poll::Flapping => {
+                return Err(Box::new(StatusCode::BAD_GATEWAY.into_response()));
+            }
             _ if job.polls > WRONG_ANSWERS => {}
-            directive::Poll::Garbled => return Err(garbled()),
-            directive::Poll::Cut => return Err(cut(b"{\"status\":")),
+            directive::Poll::Garbled => return Err(Box::new(garbled())),
+            directive::Poll::Cut => return Err(Box::new(cut(b"{\"status\":"))),
         }
         if job.directives.job == directive::Job::Forgotten {
             return Ok(None);

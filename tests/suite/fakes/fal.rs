@@ -186,7 +186,7 @@ async fn submit(
 
 fn status(fake: &Fake, path: &str, id: &str) -> Response {
     let (job, stage) = match fake.engine.poll(id) {
-        Err(wrong) => return wrong,
+        Err(wrong) => return *wrong,
         Ok(None) => return detail(StatusCode::NOT_FOUND, "Request not found"),
         Ok(Some(found)) => found,
     };
