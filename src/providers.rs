@@ -31,6 +31,7 @@ mod http;
 mod inputs;
 mod job;
 mod sandbox;
+mod spill;
 
 pub use content::{ByteStream, Content, FetchError, Rendered};
 pub use failure::{Cause, Failure, FailureReason, SubmitFailure};

@@ -142,6 +142,11 @@ impl NoAnswer {
         }
     }
 
+    /// The answer broke off.
+    pub fn cut(error: reqwest::Error) -> Self {
+        Self::Lost(cause_of(&error.without_url()))
+    }
+
     fn words(self) -> String {
         match self {
             Self::NotSent(words) | Self::Lost(words) => words,
@@ -184,16 +189,21 @@ impl From<NoAnswer> for PollError {
 
 /// Sends a call and reads the whole answer.
 pub(super) async fn ask(request: RequestBuilder) -> Result<Answer, NoAnswer> {
-    let response = request.send().await.map_err(NoAnswer::of)?;
+    let response = send(request).await?;
     read(response).await
 }
 
-async fn read(mut response: Response) -> Result<Answer, NoAnswer> {
+/// Sends a call, for an answer that is not read at once.
+pub(super) async fn send(request: RequestBuilder) -> Result<Response, NoAnswer> {
+    request.send().await.map_err(NoAnswer::of)
+}
+
+/// Reads the whole of an answer.
+pub(super) async fn read(mut response: Response) -> Result<Answer, NoAnswer> {
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let mut body = BytesMut::new();
-    let lost = |error: reqwest::Error| NoAnswer::Lost(cause_of(&error.without_url()));
-    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+    while let Some(chunk) = response.chunk().await.map_err(NoAnswer::cut)? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(NoAnswer::Lost("the answer is too long".to_owned()));
         }
