@@ -15,16 +15,16 @@ use super::{Cause, PollError, SubmitFailure};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long an upstream may take to answer that does not do the work before it answers.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long an upstream may take to answer that does.
+const WORK_MAX: Duration = Duration::from_secs(5 * 60);
 /// How long a download may stand still.
 const STILL_MAX: Duration = Duration::from_secs(60);
 /// The longest answer that is read, results in base64 apart.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest wait that an upstream may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
 /// How much of an upstream's own words is passed on.
 const WORDS_CHARS_MAX: usize = 300;
-/// How many times a download may be sent elsewhere.
-const REDIRECTS_MAX: usize = 5;
 
 /// The way to one upstream.
 #[derive(Clone)]
@@ -33,9 +33,10 @@ pub struct Connection {
     /// For calls. Redirects are answers: no upstream's documentation knows any, and following one with
     /// a paid request could pay twice.
     calls: Client,
-    /// For results.
+    /// For results. Whoever follows redirects must see where they lead before it shows a key.
     downloads: Client,
     answer_max: Duration,
+    work_max: Duration,
 }
 
 impl fmt::Debug for Connection {
@@ -59,20 +60,21 @@ impl Connection {
         let downloads = Client::builder()
             .connect_timeout(CONNECT_MAX)
             .read_timeout(STILL_MAX)
-            .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
+            .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self {
             base,
             calls,
             downloads,
             answer_max: ANSWER_MAX,
+            work_max: WORK_MAX,
         })
     }
 
-    /// The same with another time for an answer.
+    /// The same with another time for an answer, whatever the upstream does before it.
     #[must_use]
     pub fn answering_within(mut self, answer_max: Duration) -> Self {
-        self.answer_max = answer_max;
+        (self.answer_max, self.work_max) = (answer_max, answer_max);
         self
     }
 
@@ -101,6 +103,11 @@ impl Connection {
     /// A call that sends something.
     pub(super) fn post(&self, url: Url) -> RequestBuilder {
         self.calls.post(url).timeout(self.answer_max)
+    }
+
+    /// A call that is answered when the work is done.
+    pub(super) fn work(&self, url: Url) -> RequestBuilder {
+        self.calls.post(url).timeout(self.work_max)
     }
 
     /// A call that replaces or stops something.
