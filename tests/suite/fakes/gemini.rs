@@ -353,11 +353,11 @@ fn shown(fake: &Fake, job: &Taken, stage: Stage) -> Value {
         }
         Stage::Ended(directive::Job::Policy) if status == "failed" => {
             let error = json!({"code": "safety", "message": "It was blocked."});
-            shown["steps"][2] = json!({"type": "model_output", "error": error});
+            put_out(&mut shown, json!({"error": error}));
         }
         Stage::Ended(directive::Job::Policy) => {
             let words = json!([{"type": "text", "text": "I cannot make this."}]);
-            shown["steps"][2] = json!({"type": "model_output", "content": words});
+            put_out(&mut shown, json!({"content": words}));
         }
         Stage::Ended(directive::Job::Done | directive::Job::Odd) if status == "completed" => {
             show(fake, job, &mut shown);
@@ -374,20 +374,28 @@ fn show(fake: &Fake, job: &Taken, interaction: &mut Value) {
         fake.address, job.id
     );
     let behind = |link: &str| json!({"type": "video", "mime_type": "video/mp4", "uri": link});
-    let mut put_out = |video: Value| {
-        let words = json!({"type": "text", "text": "Here it is."});
-        interaction["steps"][2] = json!({"type": "model_output", "content": [words, video]});
-    };
-    match Shape::of(&job.prompt) {
-        Shape::Top => interaction["output_video"] = behind(&own),
-        Shape::Inline => {
-            let data = STANDARD.encode(clip());
-            put_out(json!({"type": "video", "mime_type": "video/mp4", "data": data}));
+    let spoken =
+        |video: Value| json!({"content": [{"type": "text", "text": "Here it is."}, video]});
+    let video = match Shape::of(&job.prompt) {
+        Shape::Late if job.polls <= LATE_ANSWERS => return,
+        Shape::Top => {
+            interaction["output_video"] = behind(&own);
+            return;
         }
-        Shape::Elsewhere => put_out(behind(&format!("http://{}/{}", fake.storage, job.id))),
-        Shape::Late if job.polls <= LATE_ANSWERS => {}
-        Shape::Late | Shape::Steps => put_out(behind(&own)),
-    }
+        Shape::Inline => {
+            json!({"type": "video", "mime_type": "video/mp4", "data": STANDARD.encode(clip())})
+        }
+        Shape::Elsewhere => behind(&format!("http://{}/{}", fake.storage, job.id)),
+        Shape::Late | Shape::Steps => behind(&own),
+    };
+    put_out(interaction, spoken(video));
+}
+
+/// Adds a step in which the model shows something.
+fn put_out(interaction: &mut Value, mut step: Value) {
+    step["type"] = "model_output".into();
+    let steps = interaction["steps"].as_array_mut();
+    steps.expect("is a list").push(step);
 }
 
 fn cancel(fake: &Fake, id: &str) -> Response {
