@@ -30,6 +30,7 @@ mod fal;
 mod http;
 mod inputs;
 mod job;
+mod openai;
 mod sandbox;
 mod spill;
 
@@ -39,6 +40,7 @@ pub use fal::Fal;
 pub use http::Connection;
 pub use inputs::{InputMistake, Inputs};
 pub use job::{Job, Operation};
+pub use openai::OpenAi;
 pub use sandbox::Sandbox;
 
 /// The name of the embedded provider.

@@ -15,6 +15,8 @@ use super::{Cause, PollError, SubmitFailure};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long an upstream may take to answer that does not do the work before it answers.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long an upstream may take to answer that does.
+const WORK_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long a download may stand still.
 const STILL_MAX: Duration = Duration::from_secs(60);
 /// The longest answer that is read, results in base64 apart.
@@ -36,6 +38,7 @@ pub struct Connection {
     /// For results.
     downloads: Client,
     answer_max: Duration,
+    work_max: Duration,
 }
 
 impl fmt::Debug for Connection {
@@ -66,13 +69,14 @@ impl Connection {
             calls,
             downloads,
             answer_max: ANSWER_MAX,
+            work_max: WORK_MAX,
         })
     }
 
-    /// The same with another time for an answer.
+    /// The same with another time for an answer, whatever the upstream does before it.
     #[must_use]
     pub fn answering_within(mut self, answer_max: Duration) -> Self {
-        self.answer_max = answer_max;
+        (self.answer_max, self.work_max) = (answer_max, answer_max);
         self
     }
 
@@ -103,9 +107,19 @@ impl Connection {
         self.calls.post(url).timeout(self.answer_max)
     }
 
+    /// A call that is answered when the work is done.
+    pub(super) fn work(&self, url: Url) -> RequestBuilder {
+        self.calls.post(url).timeout(self.work_max)
+    }
+
     /// A call that replaces or stops something.
     pub(super) fn put(&self, url: Url) -> RequestBuilder {
         self.calls.put(url).timeout(self.answer_max)
+    }
+
+    /// A call that removes something.
+    pub(super) fn delete(&self, url: Url) -> RequestBuilder {
+        self.calls.delete(url).timeout(self.answer_max)
     }
 
     /// A file. It may take its time as long as it moves.

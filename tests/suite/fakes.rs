@@ -4,3 +4,4 @@
 pub mod directive;
 pub mod engine;
 pub mod fal;
+pub mod openai;
