@@ -31,6 +31,7 @@ mod gemini;
 mod http;
 mod inputs;
 mod job;
+mod openai;
 mod sandbox;
 mod spill;
 
@@ -41,6 +42,7 @@ pub use gemini::Gemini;
 pub use http::Connection;
 pub use inputs::{InputMistake, Inputs};
 pub use job::{Job, Operation};
+pub use openai::OpenAi;
 pub use sandbox::Sandbox;
 
 /// The name of the embedded provider.

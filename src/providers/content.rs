@@ -52,7 +52,7 @@ pub enum Content {
     /// On this machine's disk, until the last clone of this value goes.
     File(Arc<TempPath>),
     /// With the upstream.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 /// A file behind a link.
@@ -80,11 +80,11 @@ impl Content {
     /// A file behind a link that an upstream gave. Only the upstream's own origin sees the headers,
     /// wherever the link leads.
     pub(super) fn remote(connection: &Connection, url: Url, headers: HeaderMap) -> Self {
-        Self::Remote(Remote {
+        Self::Remote(Box::new(Remote {
             url,
             headers,
             connection: connection.clone(),
-        })
+        }))
     }
 
     /// Begins to read it.

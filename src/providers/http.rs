@@ -16,7 +16,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long an upstream may take to answer that does not do the work before it answers.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// How long an upstream may take to answer that does.
-const WORK_MAX: Duration = Duration::from_secs(5 * 60);
+const WORK_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long a download may stand still.
 const STILL_MAX: Duration = Duration::from_secs(60);
 /// The longest answer that is read, results in base64 apart.
@@ -113,6 +113,11 @@ impl Connection {
     /// A call that replaces or stops something.
     pub(super) fn put(&self, url: Url) -> RequestBuilder {
         self.calls.put(url).timeout(self.answer_max)
+    }
+
+    /// A call that removes something.
+    pub(super) fn delete(&self, url: Url) -> RequestBuilder {
+        self.calls.delete(url).timeout(self.answer_max)
     }
 
     /// A file. It may take its time as long as it moves.

@@ -396,10 +396,10 @@ mod tests {
         file_bytes_max: 1 << 19,
     };
 
-    /// A reader to which nine characters are a long string.
+    /// A reader to which 25 characters are a long string.
     fn reader(bounds: Bounds) -> Reader {
         Reader {
-            short_bytes_max: 8,
+            short_bytes_max: 24,
             ..Reader::new(bounds)
         }
     }
@@ -440,7 +440,7 @@ mod tests {
         assert!(escaped.contains("\\/") && escaped.contains("\\u002B"));
         let answer = format!(
             r#"{{"data": [{{"b64_json": "{}"}}, {{"b64_json":"data:image\/png;base64,{escaped}"}}],
-                "short": "12345678", "words": "say \"no\" to \\ and ü", "last\\": {{"n": -1.5e3, "u": null}}}}"#,
+                "short": "123456781234567812345678", "words": "say \"no\" to \\ and ü, and more", "last\\": {{"n": -1.5e3, "u": null}}}}"#,
             BASE64.encode(&first)
         );
         let answer = answer.as_bytes();
@@ -449,7 +449,7 @@ mod tests {
             let file = |index: usize| bytes(spilled.content(&value["data"][index]["b64_json"]));
             assert_eq!(file(0).as_ref(), Some(&first));
             assert_eq!(file(1).as_ref(), Some(&second));
-            assert_eq!(value["short"], "12345678");
+            assert_eq!(value["short"], "123456781234567812345678");
             assert_eq!(value["last\\"], json!({"n": -1500.0, "u": null}));
             assert!(spilled.content(&value["words"]).is_none());
             assert_eq!(spilled.files.len(), 3);
@@ -504,25 +504,28 @@ mod tests {
     #[test]
     fn what_is_no_base64_is_no_file_and_spoils_nothing_else() {
         let broken = [
-            "no base64 at all, but long",
-            "QUJDREVG QUJDREVG",
-            "QUJDREVGR",
-            "QUJDREVG=UJDREVG",
-            "QUI=QUJDREVGQUI=",
-            r"QUJDREVG\nQUJDREVG",
-            r"QUJDREVG\u0142QUJD",
-            r"QUJDREVG\u00",
-            "data:image/png;base64",
+            "no base64 at all, but long enough",
+            "ABC ABC",
+            "ABCQ",
+            "ABCREVG=",
+            "ABCRE=VREVG",
+            "ABCREU=ABC",
+            r"ABC\nABC",
+            r"ABC\u0142ABC",
+            r"ABC\u00",
+            "data:image/png;base64;and no more",
         ];
         for text in broken {
-            let answer = format!(r#"{{"broken": "{text}", "fine": "QUJDREVGREVG"}}"#);
-            let spilled = read(&[answer.as_bytes()]).expect(text);
+            let text = text.replace("ABC", &"QUJD".repeat(8));
+            let fine = "REVG".repeat(8);
+            let answer = format!(r#"{{"broken": "{text}", "fine": "{fine}"}}"#);
+            let spilled = read(&[answer.as_bytes()]).expect(&text);
             assert!(
                 spilled.content(&spilled.value["broken"]).is_none(),
                 "{text}"
             );
             let fine = bytes(spilled.content(&spilled.value["fine"]));
-            assert_eq!(fine.as_deref(), Some(&b"ABCDEFDEF"[..]), "{text}");
+            assert_eq!(fine.as_deref(), Some("DEF".repeat(8).as_bytes()), "{text}");
         }
         let spilled = read(&[br#"["", "QUI=", 7, null, "\u00009"]"#]).expect("is an answer");
         let found: Vec<_> = (0..5)
@@ -545,7 +548,7 @@ mod tests {
 
     #[test]
     fn answers_that_break_off_are_none() {
-        let answer = br#"{"data": "QUJDREVGREVG", "more": ["x"]}"#;
+        let answer = br#"{"data": "QUJDQUJDQUJDQUJDQUJDQUJDQUJD", "more": ["x"]}"#;
         for cut in 0..answer.len() {
             let read = read(&[&answer[..cut]]);
             assert!(matches!(read, Err(SpillError::Json(_))), "{cut}");

@@ -5,3 +5,4 @@ pub mod directive;
 pub mod engine;
 pub mod fal;
 pub mod gemini;
+pub mod openai;

@@ -4,3 +4,4 @@
 mod conformance;
 mod fal;
 mod gemini;
+mod openai;
