@@ -11,9 +11,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::RequestBuilder;
-use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
