@@ -27,17 +27,22 @@ use async_trait::async_trait;
 mod content;
 mod failure;
 mod fal;
+mod gemini;
 mod http;
 mod inputs;
 mod job;
+mod openai;
 mod sandbox;
+mod spill;
 
 pub use content::{ByteStream, Content, FetchError, Rendered};
 pub use failure::{Cause, Failure, FailureReason, SubmitFailure};
 pub use fal::Fal;
+pub use gemini::Gemini;
 pub use http::Connection;
 pub use inputs::{InputMistake, Inputs};
 pub use job::{Job, Operation};
+pub use openai::OpenAi;
 pub use sandbox::Sandbox;
 
 /// The name of the embedded provider.

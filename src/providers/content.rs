@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use reqwest::header::HeaderMap;
+use reqwest::Response;
+use reqwest::header::{HeaderMap, LOCATION};
 use tempfile::TempPath;
 use tokio_util::io::ReaderStream;
 use url::Url;
@@ -20,6 +21,8 @@ pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
 /// How much of a file is read from the disk at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How many times a download may be sent elsewhere.
+const REDIRECTS_MAX: usize = 5;
 
 /// One finished file. What it is and how large is read from its bytes when it is stored.
 #[derive(Debug, Clone)]
@@ -56,7 +59,7 @@ pub enum Content {
 #[derive(Debug, Clone)]
 pub struct Remote {
     url: Url,
-    /// What the upstream wants to see; empty for links that speak for themselves.
+    /// What the upstream wants to see, and nobody else may; empty for links that speak for themselves.
     headers: HeaderMap,
     connection: Connection,
 }
@@ -74,7 +77,8 @@ pub struct FetchError {
 }
 
 impl Content {
-    /// A file behind a link that an upstream gave.
+    /// A file behind a link that an upstream gave. Only the upstream's own origin sees the headers,
+    /// wherever the link leads.
     pub(super) fn remote(connection: &Connection, url: Url, headers: HeaderMap) -> Self {
         Self::Remote(Box::new(Remote {
             url,
@@ -106,26 +110,52 @@ impl Content {
 
 impl Remote {
     async fn open(&self) -> Result<ByteStream, FetchError> {
-        let request = self
-            .connection
-            .download(self.url.clone())
-            .headers(self.headers.clone());
-        let response = request.send().await.map_err(|error| FetchError {
-            gone: false,
-            message: error.without_url().to_string(),
-            retry_after: None,
-        })?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(FetchError {
-                gone: matches!(status.as_u16(), 403 | 404 | 410),
-                message: format!("the link answered {status}"),
-                retry_after: retry_after(response.headers()),
-            });
+        let mut url = self.url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let response = self.ask(&url).await?;
+            if let Some(elsewhere) = elsewhere(&url, &response) {
+                url = elsewhere;
+                continue;
+            }
+            let status = response.status();
+            if !status.is_success() {
+                return Err(FetchError {
+                    gone: matches!(status.as_u16(), 403 | 404 | 410),
+                    message: format!("the link answered {status}"),
+                    retry_after: retry_after(response.headers()),
+                });
+            }
+            return Ok(response
+                .bytes_stream()
+                .map_err(|error| io::Error::other(error.without_url()))
+                .boxed());
         }
-        Ok(response
-            .bytes_stream()
-            .map_err(|error| io::Error::other(error.without_url()))
-            .boxed())
+        Err(not_now("the link leads on and on".to_owned()))
+    }
+
+    async fn ask(&self, url: &Url) -> Result<Response, FetchError> {
+        let mut request = self.connection.download(url.clone());
+        if self.connection.is_own(url) {
+            request = request.headers(self.headers.clone());
+        }
+        let answer = request.send().await;
+        answer.map_err(|error| not_now(error.without_url().to_string()))
+    }
+}
+
+/// Where an answer sends whoever asked (RFC 9110 §15.4).
+fn elsewhere(url: &Url, response: &Response) -> Option<Url> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    url.join(location).ok()
+}
+
+fn not_now(message: String) -> FetchError {
+    FetchError {
+        gone: false,
+        message,
+        retry_after: None,
     }
 }

@@ -15,16 +15,16 @@ use super::{Cause, PollError, SubmitFailure};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long an upstream may take to answer that does not do the work before it answers.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long an upstream may take to answer that does.
+const WORK_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long a download may stand still.
 const STILL_MAX: Duration = Duration::from_secs(60);
 /// The longest answer that is read, results in base64 apart.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest wait that an upstream may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
 /// How much of an upstream's own words is passed on.
 const WORDS_CHARS_MAX: usize = 300;
-/// How many times a download may be sent elsewhere.
-const REDIRECTS_MAX: usize = 5;
 
 /// The way to one upstream.
 #[derive(Clone)]
@@ -33,9 +33,10 @@ pub struct Connection {
     /// For calls. Redirects are answers: no upstream's documentation knows any, and following one with
     /// a paid request could pay twice.
     calls: Client,
-    /// For results.
+    /// For results. Whoever follows redirects must see where they lead before it shows a key.
     downloads: Client,
     answer_max: Duration,
+    work_max: Duration,
 }
 
 impl fmt::Debug for Connection {
@@ -59,20 +60,21 @@ impl Connection {
         let downloads = Client::builder()
             .connect_timeout(CONNECT_MAX)
             .read_timeout(STILL_MAX)
-            .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
+            .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self {
             base,
             calls,
             downloads,
             answer_max: ANSWER_MAX,
+            work_max: WORK_MAX,
         })
     }
 
-    /// The same with another time for an answer.
+    /// The same with another time for an answer, whatever the upstream does before it.
     #[must_use]
     pub fn answering_within(mut self, answer_max: Duration) -> Self {
-        self.answer_max = answer_max;
+        (self.answer_max, self.work_max) = (answer_max, answer_max);
         self
     }
 
@@ -103,9 +105,19 @@ impl Connection {
         self.calls.post(url).timeout(self.answer_max)
     }
 
+    /// A call that is answered when the work is done.
+    pub(super) fn work(&self, url: Url) -> RequestBuilder {
+        self.calls.post(url).timeout(self.work_max)
+    }
+
     /// A call that replaces or stops something.
     pub(super) fn put(&self, url: Url) -> RequestBuilder {
         self.calls.put(url).timeout(self.answer_max)
+    }
+
+    /// A call that removes something.
+    pub(super) fn delete(&self, url: Url) -> RequestBuilder {
+        self.calls.delete(url).timeout(self.answer_max)
     }
 
     /// A file. It may take its time as long as it moves.
@@ -140,6 +152,11 @@ impl NoAnswer {
         } else {
             Self::Lost(words)
         }
+    }
+
+    /// The answer broke off.
+    pub fn cut(error: reqwest::Error) -> Self {
+        Self::Lost(cause_of(&error.without_url()))
     }
 
     fn words(self) -> String {
@@ -184,16 +201,21 @@ impl From<NoAnswer> for PollError {
 
 /// Sends a call and reads the whole answer.
 pub(super) async fn ask(request: RequestBuilder) -> Result<Answer, NoAnswer> {
-    let response = request.send().await.map_err(NoAnswer::of)?;
+    let response = send(request).await?;
     read(response).await
 }
 
-async fn read(mut response: Response) -> Result<Answer, NoAnswer> {
+/// Sends a call, for an answer that is not read at once.
+pub(super) async fn send(request: RequestBuilder) -> Result<Response, NoAnswer> {
+    request.send().await.map_err(NoAnswer::of)
+}
+
+/// Reads the whole of an answer.
+pub(super) async fn read(mut response: Response) -> Result<Answer, NoAnswer> {
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let mut body = BytesMut::new();
-    let lost = |error: reqwest::Error| NoAnswer::Lost(cause_of(&error.without_url()));
-    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+    while let Some(chunk) = response.chunk().await.map_err(NoAnswer::cut)? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(NoAnswer::Lost("the answer is too long".to_owned()));
         }

@@ -20,8 +20,9 @@ use serde_json::{Map, Value};
 use super::{Failure, FailureReason, Job, Operation};
 
 /// What can be asked, by its name in a map.
-const NAMES: [(&str, Name); 18] = [
+const NAMES: [(&str, Name); 19] = [
     ("model", Name::Model),
+    ("operation", Name::Operation),
     ("prompt", Name::Prompt),
     ("negative_prompt", Name::NegativePrompt),
     ("resolution", Name::Resolution),
@@ -61,6 +62,9 @@ pub struct InputMistake {
 enum Name {
     /// The upstream's id for the model.
     Model,
+    /// What kind of work it is: `text`, `edit`, `image_to_video`, `first_last_frame` or
+    /// `reference_to_video`.
+    Operation,
     Prompt,
     NegativePrompt,
     /// As the model lists it: `2K`, `720p`.
@@ -111,6 +115,7 @@ impl Name {
         let image = |index: usize| images.get(index).cloned().map(Value::String);
         match self {
             Self::Model => Some(job.upstream_model.as_str().into()),
+            Self::Operation => serde_json::to_value(job.operation).ok(),
             Self::Prompt => Some(job.prompt.as_str().into()),
             Self::NegativePrompt => job.negative_prompt.as_deref().map(Value::from),
             Self::Resolution => Some(job.resolution.as_str().into()),
@@ -509,6 +514,24 @@ mod tests {
             filled(map, &job, &[]),
             json!({"image_size": {"width": 1024}})
         );
+    }
+
+    #[test]
+    fn the_kind_of_work_can_be_picked_by() {
+        let map = json!({"images": "{images}", "task": {
+            "pick": "operation", "text": "make", "edit": "change", "first_last_frame": []
+        }});
+        let mut job = job();
+        assert_eq!(filled(map.clone(), &job, &[]), json!({"task": "make"}));
+        job.operation = Operation::Edit;
+        let edit = filled(map.clone(), &job, &["a"]);
+        assert_eq!(edit, json!({"images": ["a"], "task": "change"}));
+        job.operation = Operation::FirstLastFrame;
+        assert_eq!(filled(map.clone(), &job, &["a", "b"]), json!({}));
+        job.operation = Operation::ReferenceToVideo;
+        let refused = inputs(map).fill(&job, &["a".to_owned()]);
+        let refused = refused.expect_err("does not list it").message;
+        assert!(refused.ends_with("cannot be asked for task reference_to_video"));
     }
 
     #[test]

@@ -4,3 +4,5 @@
 pub mod directive;
 pub mod engine;
 pub mod fal;
+pub mod gemini;
+pub mod openai;

@@ -4,3 +4,5 @@
 mod chaos;
 mod conformance;
 mod fal;
+mod gemini;
+mod openai;

@@ -56,6 +56,8 @@ pub struct Abilities {
     pub inline: bool,
     /// Whether it has a model can be asked.
     pub models_known: bool,
+    /// Files are at a place that is known beforehand: only who fetches one sees that there is none.
+    pub files_apart: bool,
 }
 
 impl Specimen {
@@ -312,6 +314,10 @@ pub async fn ends_without_files_are_failures(specimen: &Specimen) {
             // Where the work is done before the answer, its failure is the answer.
             Ended::NotSubmitted(failure) if specimen.abilities.at_once => {
                 assert_eq!(failure.failure.reason, reason, "{directive}");
+            }
+            Ended::Files(files) if directive == "empty" && specimen.abilities.files_apart => {
+                let fetched = files[0].content.open().await.map(drop);
+                assert!(fetched.expect_err("there is none").gone);
             }
             other => panic!("{directive}: {other:?}"),
         }
