@@ -4,3 +4,6 @@
 pub mod directive;
 pub mod engine;
 pub mod fal;
+pub mod kie;
+pub mod listener;
+pub mod replicate;

@@ -3,3 +3,5 @@
 
 mod conformance;
 mod fal;
+mod kie;
+mod replicate;
