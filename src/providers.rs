@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
@@ -31,9 +31,12 @@ mod gemini;
 mod http;
 mod inputs;
 mod job;
+mod kie;
 mod openai;
+mod replicate;
 mod sandbox;
 mod spill;
+mod standard_webhooks;
 
 pub use content::{ByteStream, Content, FetchError, Rendered};
 pub use failure::{Cause, Failure, FailureReason, SubmitFailure};
@@ -42,11 +45,15 @@ pub use gemini::Gemini;
 pub use http::Connection;
 pub use inputs::{InputMistake, Inputs};
 pub use job::{Job, Operation};
+pub use kie::Kie;
 pub use openai::OpenAi;
+pub use replicate::Replicate;
 pub use sandbox::Sandbox;
 
 /// The name of the embedded provider.
 pub const SANDBOX: &str = "sandbox";
+/// How old, or how far ahead, the signature of a webhook may be.
+const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// What comes of a submission that arrived.
 #[derive(Debug)]
@@ -111,6 +118,16 @@ pub struct Hook<'a> {
     pub body: &'a [u8],
     /// When it came.
     pub now: SystemTime,
+}
+
+impl Hook<'_> {
+    /// Whether it was signed lately, by the seconds since 1970 that a header of it has.
+    fn is_fresh(&self, seconds: &str) -> bool {
+        let now = self.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        seconds
+            .parse()
+            .is_ok_and(|seconds| now.abs_diff(Duration::from_secs(seconds)) <= SIGNATURE_AGE_MAX)
+    }
 }
 
 /// Why a call is not taken for the upstream's.

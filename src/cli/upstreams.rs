@@ -7,11 +7,15 @@ use url::{Host, Url};
 
 use super::Failure;
 use crate::catalog::Catalog;
-use crate::providers::{Connection, Fal, Probe, Provider, Providers, Sandbox};
+use crate::providers::{
+    Connection, Fal, Gemini, Kie, OpenAi, Probe, Provider, Providers, Replicate, Sandbox,
+};
 use crate::settings::{Dialect, Settings, Upstream, missing_upstreams};
 
 /// Where fal tells the keys that its webhooks are signed with.
 const FAL_KEYS: &str = "https://rest.fal.ai/.well-known/jwks.json";
+/// Where kie.ai takes pictures.
+const KIE_UPLOADS: &str = "https://kieai.redpandaai.co";
 /// Routes that are probed at the same time.
 const PROBES_MAX: usize = 8;
 
@@ -51,7 +55,23 @@ fn provider(upstream: &Upstream) -> Result<Arc<dyn Provider>, Failure> {
             };
             Arc::new(Fal::new(name, connection, key.unwrap_or_default(), keys)?)
         }
-        _ => return Err("its language is not spoken yet".into()),
+        Dialect::Gemini => Arc::new(Gemini::new(name, connection, key.unwrap_or_default())?),
+        Dialect::OpenAi => Arc::new(OpenAi::new(name, connection, key)?),
+        Dialect::Replicate => Arc::new(Replicate::new(name, connection, key.unwrap_or_default())?),
+        Dialect::Kie => {
+            let uploads = match upstream.is_elsewhere {
+                false => Connection::new(KIE_UPLOADS.parse()?)?,
+                true => connection.clone(),
+            };
+            let webhook_key = upstream.webhook_key.as_ref().map(|key| key.expose());
+            Arc::new(Kie::new(
+                name,
+                connection,
+                uploads,
+                key.unwrap_or_default(),
+                webhook_key,
+            )?)
+        }
     })
 }
 

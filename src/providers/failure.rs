@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::http::shorten;
+
 /// The class of a failure; a stable word for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -70,6 +72,39 @@ impl Failure {
     /// A failure of the class that callers are told for this cause.
     pub fn of(cause: Cause, message: impl Into<String>) -> Self {
         Self::new(cause.reason(), message)
+    }
+}
+
+/// What upstreams write that refuse to make something and have no other sign for it, in lower case.
+const REFUSALS: [&str; 10] = [
+    "flagged",
+    "nsfw content",
+    "sensitive content",
+    "content policy",
+    "content policies",
+    "content_policy",
+    "content moderation",
+    "safety filter",
+    "safety system",
+    "prohibited",
+];
+
+/// Whether an upstream's words are about what was asked for and not about how, where only the words
+/// tell.
+pub(super) fn is_about_content(words: &str) -> bool {
+    let words = words.to_lowercase();
+    REFUSALS.iter().any(|refusal| words.contains(refusal))
+}
+
+impl Failure {
+    /// A job that failed at an upstream that says why in words alone. Unless they are about what was
+    /// asked for, they are not for callers.
+    pub(super) fn told(words: &str) -> Self {
+        if is_about_content(words) {
+            return Self::of(Cause::Policy, shorten(words));
+        }
+        tracing::warn!(words = shorten(words), "a job failed at an upstream");
+        Self::of(Cause::Broken, "the upstream could not make it")
     }
 }
 
@@ -162,10 +197,45 @@ impl SubmitFailure {
         }
     }
 
+    /// The same where something else was sent ahead of the job, and the job not at all.
+    pub(super) fn ahead(self) -> Self {
+        Self {
+            definite: true,
+            ..self
+        }
+    }
+
     /// With the time for which the upstream wants to be left alone.
     #[must_use]
     pub fn after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_about_the_content_are_told_from_others() {
+        for words in [
+            "The input or output was flagged as sensitive. Please try again with different inputs. (E005)",
+            "NSFW content detected. Try running it again, or try a different prompt.",
+            "Rejected by content moderation",
+            "PROHIBITED_CONTENT",
+        ] {
+            assert_eq!(Failure::told(words).reason, FailureReason::ContentPolicy);
+            assert_eq!(Failure::told(words).message, words);
+        }
+        for words in [
+            "CUDA out of memory",
+            "safety_tolerance must be at most 6",
+            "nsfw_checker must be true or false",
+            "",
+        ] {
+            assert_eq!(Failure::told(words).reason, FailureReason::ProviderError);
+            assert!(!Failure::told(words).message.contains("CUDA"));
+        }
     }
 }

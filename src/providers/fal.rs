@@ -8,7 +8,7 @@
 //! (`@fal-ai/client` 1.10, `fal_client` 1.0).
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -33,8 +33,6 @@ const USUAL: &str = r#"{
     "image_url": "{first_frame}", "end_image_url": "{last_frame}", "duration": "{duration:text}",
     "generate_audio": "{audio}"
 }"#;
-/// How old, or how far ahead, the signature of a webhook may be.
-const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(300);
 /// How long the keys that sign webhooks are kept.
 const KEYS_KEPT: Duration = Duration::from_secs(60 * 60);
 /// The most keys that are tried.
@@ -298,9 +296,7 @@ impl Provider for Fal {
     async fn hear(&self, hook: &Hook<'_>) -> Result<(), HookError> {
         let header = |name| (hook.header)(name).ok_or(HookError::Signature);
         let timestamp = header("x-fal-webhook-timestamp")?;
-        let at = Duration::from_secs(timestamp.parse().map_err(|_| HookError::Signature)?);
-        let now = hook.now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if now.abs_diff(at) > SIGNATURE_AGE_MAX {
+        if !hook.is_fresh(timestamp) {
             return Err(HookError::Signature);
         }
         let message = [

@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::multipart::Part;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use super::job::picture_type;
 use super::{Cause, PollError, SubmitFailure};
 
 /// How long an upstream may take to accept a connection.
@@ -124,6 +126,22 @@ impl Connection {
     pub(super) fn download(&self, url: Url) -> RequestBuilder {
         self.downloads.get(url)
     }
+}
+
+/// A link that a file can be fetched from.
+pub(super) fn link(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+/// A picture as a part of a form; `stem` is the file's name without what it ends in.
+pub(super) fn picture_part(stem: &str, picture: &Bytes) -> Part {
+    let kind = picture_type(picture);
+    let ending = kind.trim_start_matches("image/");
+    Part::stream(picture.clone())
+        .file_name(format!("{stem}.{ending}"))
+        .mime_str(kind)
+        .expect("the types of pictures are media types")
 }
 
 /// What an upstream answered.

@@ -4,13 +4,12 @@
 //! | where | what |
 //! |---|---|
 //! | environment | the upstream's usual variable for the key, such as `FAL_KEY`; `PIOOY_<NAME>_URL`, `PIOOY_<NAME>_JOBS` |
-//! | `piooy.toml` | `[upstreams.NAME]` with `key`, `url`, `jobs`, `webhook_key`, `workflows`; a name of one's own needs `dialect` |
+//! | `piooy.toml` | `[upstreams.NAME]` with `key`, `url`, `jobs`, `webhook_key`; a name of one's own needs `dialect` |
 //!
 //! The environment goes before the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use toml::{Table, Value};
 use url::Url;
@@ -37,18 +36,15 @@ pub enum Dialect {
     Replicate,
     /// kie.ai's jobs.
     Kie,
-    /// ComfyUI.
-    ComfyUi,
 }
 
 impl Dialect {
-    const NAMED: [(&'static str, Self); 6] = [
+    const NAMED: [(&'static str, Self); 5] = [
         ("fal", Self::Fal),
         ("gemini", Self::Gemini),
         ("openai", Self::OpenAi),
         ("replicate", Self::Replicate),
         ("kie", Self::Kie),
-        ("comfyui", Self::ComfyUi),
     ];
 }
 
@@ -67,8 +63,6 @@ pub struct Upstream {
     pub key: Option<Secret>,
     /// What its webhooks are signed with, where that is not told by itself.
     pub webhook_key: Option<Secret>,
-    /// ComfyUI: the directory of workflows.
-    pub workflows: Option<PathBuf>,
     /// How many jobs of this server it may have at once; none: no bound.
     pub jobs: Option<usize>,
 }
@@ -85,7 +79,7 @@ struct Known {
     key: &'static str,
 }
 
-const KNOWN: [Known; 10] = [
+const KNOWN: [Known; 9] = [
     Known {
         name: "fal",
         title: "fal",
@@ -120,13 +114,6 @@ const KNOWN: [Known; 10] = [
         dialect: Dialect::Kie,
         url: "https://api.kie.ai",
         key: "KIE_API_KEY",
-    },
-    Known {
-        name: "comfyui",
-        title: "ComfyUI",
-        dialect: Dialect::ComfyUi,
-        url: "",
-        key: "",
     },
     Known {
         name: "sdcpp",
@@ -190,7 +177,7 @@ pub fn missing(set_up: &[Upstream]) -> impl Iterator<Item = (&'static str, Strin
 /// The variables that are read here and begin as this program's own do.
 pub(super) fn variables() -> impl Iterator<Item = String> {
     KNOWN.iter().flat_map(|known| {
-        ["URL", "JOBS", "WEBHOOK_KEY", "WORKFLOWS"].map(|setting| variable(known.name, setting))
+        ["URL", "JOBS", "WEBHOOK_KEY"].map(|setting| variable(known.name, setting))
     })
 }
 
@@ -287,7 +274,6 @@ fn upstream(
     let url = get(sources, "url", own("URL"), "an http or https URL");
     let jobs = get(sources, "jobs", own("JOBS"), "a whole number from 1");
     let webhook_key = get(sources, "webhook_key", own("WEBHOOK_KEY"), "a text");
-    let workflows = get(sources, "workflows", own("WORKFLOWS"), "a directory");
     let dialect = match known {
         Some(known) => Some(known.dialect),
         None => {
@@ -300,11 +286,7 @@ fn upstream(
             });
             if found.is_none() {
                 let place = format!("upstreams.{name}.dialect");
-                wrong(
-                    sources,
-                    &place,
-                    "fal, gemini, openai, replicate, kie or comfyui",
-                );
+                wrong(sources, &place, "fal, gemini, openai, replicate or kie");
             }
             found
         }
@@ -314,7 +296,7 @@ fn upstream(
         wrong(
             sources,
             &place,
-            "key, url, jobs, webhook_key, workflows and dialect alone",
+            "key, url, jobs, webhook_key and dialect alone",
         );
     }
     let default_url = known.map(|known| known.url).filter(|url| !url.is_empty());
@@ -365,7 +347,6 @@ fn upstream(
         is_elsewhere,
         key: secret(key),
         webhook_key: secret(webhook_key),
-        workflows: workflows.map(|(_, path)| path.into()),
         jobs,
     })
 }

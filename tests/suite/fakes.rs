@@ -5,4 +5,7 @@ pub mod directive;
 pub mod engine;
 pub mod fal;
 pub mod gemini;
+pub mod kie;
+pub mod listener;
 pub mod openai;
+pub mod replicate;

@@ -5,4 +5,6 @@ mod chaos;
 mod conformance;
 mod fal;
 mod gemini;
+mod kie;
 mod openai;
+mod replicate;

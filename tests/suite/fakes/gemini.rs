@@ -325,7 +325,7 @@ fn unknown() -> Response {
 
 fn interaction(fake: &Fake, id: &str) -> Response {
     match fake.engine.poll(id) {
-        Err(wrong) => wrong,
+        Err(wrong) => *wrong,
         Ok(None) => unknown(),
         Ok(Some((job, stage))) => ok(&shown(fake, &job, stage)),
     }

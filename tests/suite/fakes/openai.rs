@@ -318,7 +318,7 @@ impl Fake {
 async fn state(State(fake): Shared, Path(id): Path<String>) -> Response {
     let unknown = || fake.error(StatusCode::NOT_FOUND, "video_not_found", "Video not found.");
     let (job, stage) = match fake.engine.poll(&id) {
-        Err(wrong) => return wrong,
+        Err(wrong) => return *wrong,
         Ok(None) => return unknown(),
         Ok(Some(found)) => found,
     };

@@ -4,13 +4,14 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use piooy::providers::{
-    Cancel, Cause, Connection, FailureReason, Inputs, Job, Operation, Poll, Probe, Provider,
-    Rendered, SubmitFailure, Submitted,
+    Cancel, Cause, Connection, FailureReason, Hook, HookError, Inputs, Job, Operation, Poll, Probe,
+    Provider, Rendered, SubmitFailure, Submitted,
 };
 use uuid::Uuid;
 
@@ -52,6 +53,10 @@ pub struct Abilities {
     pub credit: bool,
     /// It refuses what was asked for its content.
     pub policy: bool,
+    /// It takes what it will refuse for its content, and refuses it at the end.
+    pub policy_late: bool,
+    /// It answers alike for a job that it no longer knows and for one that it does not know yet.
+    pub vague: bool,
     /// Files come with the answer and not behind links.
     pub inline: bool,
     /// Whether it has a model can be asked.
@@ -191,6 +196,22 @@ pub fn connection(url: &str) -> Connection {
     connection.answering_within(ANSWER_MAX)
 }
 
+/// What an adapter makes of a call.
+pub async fn hear(
+    provider: &dyn Provider,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: SystemTime,
+) -> Result<(), HookError> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let hook = Hook {
+        header: &header,
+        body,
+        now,
+    };
+    provider.hear(&hook).await
+}
+
 /// Where nobody listens.
 pub async fn nowhere() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -225,7 +246,11 @@ pub async fn a_slow_job_is_followed_to_its_end(specimen: &Specimen) {
 pub async fn refusals_are_definite_and_say_why(specimen: &Specimen) {
     let all = [
         ("input", Cause::Input, true),
-        ("policy", Cause::Policy, specimen.abilities.policy),
+        (
+            "policy",
+            Cause::Policy,
+            specimen.abilities.policy && !specimen.abilities.policy_late,
+        ),
         ("busy", Cause::Busy, true),
         ("down", Cause::Busy, true),
         ("credit", Cause::Credit, specimen.abilities.credit),
@@ -304,7 +329,7 @@ pub async fn ends_without_files_are_failures(specimen: &Specimen) {
     if specimen.abilities.policy {
         all.push(("policy", FailureReason::ContentPolicy));
     }
-    if !specimen.abilities.at_once {
+    if !specimen.abilities.at_once && !specimen.abilities.vague {
         all.push(("forgotten", FailureReason::ProviderError));
     }
     for (directive, reason) in all {
