@@ -16,8 +16,8 @@ use piooy::generation::{Generation, Parts, Request, Status, SubmitError};
 use piooy::ledger::{EntryFilter, Kind, Ledger};
 
 use crate::generation::fixture::{
-    CREDITS, Fixture, MODELS, PICTURE, ended, picture, refused, routed, run, sandbox, settings,
-    until,
+    CREDITS, Fixture, MODELS, PICTURE, QUOTE_SECRET, ended, picture, refused, routed, run, sandbox,
+    settings, until,
 };
 use crate::generation::upstream::{Upstream, Verdict, providers};
 
@@ -212,7 +212,7 @@ async fn what_has_no_price_does_not_run() {
         catalog: Arc::new(Catalog::load(&unpriced).unwrap()),
         providers: providers(&[&upstream]),
         assets: fixture.assets.clone(),
-        quote_secret: [9; 32],
+        quote_secret: QUOTE_SECRET,
     };
     let node = Generation::start(parts, settings()).await.unwrap();
     let caller = fixture.live().await;
