@@ -418,6 +418,28 @@ async fn credits_spent_before_a_lot_came_are_not_its_own() {
     assert_sound(&ledger).await;
 }
 
+/// Held when the lot came, they were none of it; they must not become part of it by coming back and
+/// being spent next.
+#[tokio::test]
+async fn credits_that_come_back_after_a_lot_came_are_not_its_own() {
+    let database = support::database().await;
+    let ledger = Ledger::new(database.store().clone());
+    let account = Uuid::now_v7();
+    let tasks = [Uuid::now_v7(), Uuid::now_v7()];
+    ledger.grant(account, 100, "bought", None).await.unwrap();
+    hold(database.store(), &[(account, tasks[0], 60)]).await;
+    ledger.grant(account, 50, "month", days(1)).await.unwrap();
+    settle(database.store(), &[(account, tasks[0], 60, 0)])
+        .await
+        .unwrap();
+    hold(database.store(), &[(account, tasks[1], 45)]).await;
+    assert_eq!(lots(&ledger, account).await, [5]);
+    let_days_pass(database.store(), 1).await;
+    assert_eq!(ledger.expire_due().await.unwrap(), 5);
+    assert_eq!(ledger.balance(account).await.unwrap().available, 100);
+    assert_sound(&ledger).await;
+}
+
 #[tokio::test]
 async fn nothing_is_granted_that_has_expired() {
     let database = support::database().await;
