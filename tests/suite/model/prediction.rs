@@ -7,23 +7,60 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use piooy::accounts::SpendingCaps;
 use piooy::generation::{Request, Status};
 use uuid::Uuid;
 
 use super::script::{Arrival, Script, Verdict};
-use super::world::Kind;
+use super::world::{DAY, HOUR, Kind};
 
 /// A request, what it costs and what the upstream does with it. Each has a prompt of its own.
 #[derive(Debug)]
 pub struct Body {
     pub prompt: String,
     pub request: Request,
-    pub price: i64,
+    /// By each of the price lists.
+    pub prices: [i64; 2],
     pub count: u32,
     pub script: Script,
+    /// Whether the capped key asks for it.
+    pub capped: bool,
     /// What sort of node takes it.
     pub kind: Kind,
+}
+
+/// A price that was quoted, and the text by which it holds until then.
+#[derive(Debug, Clone)]
+pub struct Quoted {
+    pub id: String,
+    pub price: i64,
+    pub expires_at: SystemTime,
+}
+
+/// Something that was asked to be made.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub body: Arc<Body>,
+    /// The idempotency key.
+    pub key: Option<String>,
+    pub quote: Option<Quoted>,
+    /// What the node that was asked wants for it when there is no quote.
+    pub listed: i64,
+    /// When it was asked and when it was answered, if it was.
+    pub between: [SystemTime; 2],
+}
+
+impl Submission {
+    pub fn price(&self) -> i64 {
+        self.quote.as_ref().map_or(self.listed, |quote| quote.price)
+    }
+
+    fn is_quoted_too_long_ago(&self) -> bool {
+        let quote = self.quote.as_ref();
+        quote.is_some_and(|quote| quote.expires_at <= self.between[1])
+    }
 }
 
 /// How a task ends.
@@ -33,32 +70,40 @@ pub struct End {
     pub charged: i64,
 }
 
-pub const CANCELED: End = End {
+/// How a task ends, whatever its price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fate {
+    status: Status,
+    /// How many of the files that were asked for there are.
+    delivered: u32,
+}
+
+pub const CANCELED: Fate = Fate {
     status: Status::Canceled,
-    charged: 0,
+    delivered: 0,
 };
-pub const FAILED: End = End {
+pub const FAILED: Fate = Fate {
     status: Status::Failed,
-    charged: 0,
+    delivered: 0,
 };
 
 impl Body {
     /// How it ends when the upstream has its say.
-    pub fn verdict(&self) -> End {
+    pub fn verdict(&self) -> Fate {
         match (self.script.arrival, self.script.verdict) {
             (Arrival::Refused(_) | Arrival::Unknowable, _)
             | (_, Verdict::Deliver(0) | Verdict::DeliverNoise | Verdict::Fail | Verdict::Never) => {
                 FAILED
             }
-            (_, Verdict::Deliver(delivered)) => End {
+            (_, Verdict::Deliver(delivered)) => Fate {
                 status: Status::Success,
-                charged: self.price * i64::from(delivered.min(self.count)) / i64::from(self.count),
+                delivered: delivered.min(self.count),
             },
         }
     }
 
     /// How it may end without anybody's doing.
-    fn ends_by_itself(&self) -> Vec<End> {
+    fn ends_by_itself(&self) -> Vec<Fate> {
         let refused = matches!(self.script.arrival, Arrival::Refused(_));
         if refused || self.script.is_doomed() {
             vec![FAILED]
@@ -66,15 +111,35 @@ impl Body {
             Vec::new()
         }
     }
+
+    fn end(&self, price: i64, fate: Fate) -> End {
+        End {
+            status: fate.status,
+            charged: price * i64::from(fate.delivered) / i64::from(self.count),
+        }
+    }
 }
 
 /// An answer to a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    Task(Uuid),
+    Task {
+        id: Uuid,
+        price: i64,
+        created_at: SystemTime,
+    },
     KeyReused,
+    QuoteExpired,
     TooMany,
-    Insufficient { available: i64 },
+    CapReached {
+        cap: i64,
+        window: &'static str,
+        spent: i64,
+        resets_at: Option<SystemTime>,
+    },
+    Insufficient {
+        available: i64,
+    },
 }
 
 /// Something that was asked and not refused.
@@ -83,8 +148,12 @@ pub struct Entry {
     pub body: Arc<Body>,
     pub key: Option<String>,
     pub id: Option<Uuid>,
+    /// What it may cost. One, once it was seen.
+    prices: Vec<i64>,
+    /// When it was accepted, once that is known.
+    pub at: Option<SystemTime>,
     /// How it may have ended by now. None: if it exists, it is open.
-    pub ends: Vec<End>,
+    pub fates: Vec<Fate>,
     pub ended: Option<End>,
     existence: Existence,
 }
@@ -102,11 +171,28 @@ impl Entry {
         self.existence == Existence::Certain
     }
 
+    /// What it costs. It was seen.
+    pub fn price(&self) -> i64 {
+        self.prices[0]
+    }
+
     /// From now on it may end, or have ended, like this.
-    pub fn may_end(&mut self, end: End) {
-        if !self.ends.contains(&end) {
-            self.ends.push(end);
+    pub fn may_end(&mut self, fate: Fate) {
+        if !self.fates.contains(&fate) {
+            self.fates.push(fate);
         }
+    }
+
+    fn may_cost(&mut self, price: i64) {
+        if !self.prices.contains(&price) {
+            self.prices.push(price);
+        }
+    }
+
+    fn possible_ends(&self, price: i64) -> impl Iterator<Item = End> {
+        self.fates
+            .iter()
+            .map(move |fate| self.body.end(price, *fate))
     }
 
     /// It has ended, as it may.
@@ -117,10 +203,13 @@ impl Entry {
                 self.body.prompt, self.ended
             ));
         }
-        if self.ended.is_none() && !self.ends.contains(&end) {
+        let may = self.possible_ends(self.price()).any(|may| may == end);
+        if self.ended.is_none() && !may {
             return Err(format!(
-                "{} may end as {:?}, not {end:?}",
-                self.body.prompt, self.ends
+                "{} for {} may end as {:?}, not {end:?}",
+                self.body.prompt,
+                self.price(),
+                self.fates
             ));
         }
         self.ended = Some(end);
@@ -128,44 +217,62 @@ impl Entry {
     }
 
     /// What it may hold, have cost and occupy.
-    fn shares(&self) -> Vec<Share> {
-        let (open, absent) = (Share::open(self.body.price), Share::default());
-        let ended = |end: &End| Share {
-            spent: end.charged,
-            ..absent
-        };
+    fn shares(&self, now: SystemTime) -> Vec<Share> {
+        let absent = Share::default();
         let mut shares = match self.existence {
             Existence::Refuted => return vec![absent],
             Existence::Possible => vec![absent],
             Existence::Certain => Vec::new(),
         };
-        match &self.ended {
-            Some(end) => shares.push(ended(end)),
-            None => {
-                shares.push(open);
-                shares.extend(self.ends.iter().map(ended));
+        let counts = if self.body.capped {
+            windows(self.at, now)
+        } else {
+            [0; 3]
+        };
+        let ended = |end: End| Share {
+            taken: end.charged,
+            by_key: counts.map(|counts| counts * end.charged),
+            ..absent
+        };
+        for price in &self.prices {
+            if let Some(end) = self.ended {
+                shares.push(ended(end));
+                continue;
             }
+            shares.push(Share {
+                taken: *price,
+                held: *price,
+                open: 1,
+                by_key: counts.map(|counts| counts * price),
+            });
+            shares.extend(self.possible_ends(*price).map(ended));
         }
         shares
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Share {
-    granted: i64,
-    held: i64,
-    spent: i64,
-    open: usize,
+/// Whether what was spent then counts for the hour, the day and for good: 1 or 0. What nobody has seen
+/// yet is new.
+fn windows(at: Option<SystemTime>, now: SystemTime) -> [i64; 3] {
+    let within = |window| at.is_none_or(|at| at >= start(now, window));
+    [i64::from(within(HOUR)), i64::from(within(DAY)), 1]
 }
 
-impl Share {
-    fn open(price: i64) -> Self {
-        Self {
-            held: price,
-            open: 1,
-            ..Self::default()
-        }
-    }
+/// When the hour or the day began in which a moment lies.
+pub fn start(moment: SystemTime, window: Duration) -> SystemTime {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH);
+    let windows = since.expect("is later").as_secs() / window.as_secs();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(windows * window.as_secs())
+}
+
+/// What something does to what an account has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    /// Not available any more.
+    taken: i64,
+    held: i64,
+    open: usize,
+    by_key: [i64; 3],
 }
 
 /// A row of the table of tasks.
@@ -176,6 +283,7 @@ pub struct Row {
     pub status: Status,
     pub quoted: i64,
     pub charged: i64,
+    pub created_at: SystemTime,
 }
 
 /// Credits that were given, perhaps.
@@ -183,34 +291,79 @@ pub struct Row {
 pub struct Grant {
     pub note: String,
     pub credits: i64,
+    /// How many days they are good for.
+    pub days: Option<u32>,
     pub certain: bool,
 }
 
-/// What an account may have: (available, held, open tasks).
-type States = BTreeSet<(i64, i64, usize)>;
+/// What an account may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct State {
+    pub available: i64,
+    pub held: i64,
+    /// Tasks.
+    pub open: usize,
+    /// What the capped key has spent in the hour, on the day, ever.
+    pub by_key: [i64; 3],
+}
+
+impl State {
+    fn with(self, share: &Share) -> Self {
+        let mut by_key = self.by_key;
+        for (spent, more) in by_key.iter_mut().zip(share.by_key) {
+            *spent += more;
+        }
+        Self {
+            available: self.available - share.taken,
+            held: self.held + share.held,
+            open: self.open + share.open,
+            by_key,
+        }
+    }
+
+    /// The first cap that keeps the capped key from spending so much: how much it may spend in which
+    /// window, and how much it has.
+    fn cap_for(&self, caps: SpendingCaps, price: i64) -> Option<(i64, &'static str, i64)> {
+        let windows = [
+            (caps.per_hour, "hour"),
+            (caps.per_day, "day"),
+            (caps.total, "total"),
+        ];
+        let reached = windows.into_iter().zip(self.by_key);
+        reached
+            .filter_map(|((cap, window), spent)| Some((cap?, window, spent)))
+            .find(|(cap, _, spent)| spent + price > *cap)
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Prediction {
     /// The most open tasks that the plan allows.
     pub limit: usize,
+    /// Of the capped key.
+    pub caps: SpendingCaps,
     pub entries: Vec<Entry>,
     pub grants: Vec<Grant>,
+    /// How many credits have expired.
+    pub expired: i64,
 }
 
 impl Prediction {
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, caps: SpendingCaps) -> Self {
         Self {
             limit,
+            caps,
             entries: Vec::new(),
             grants: Vec::new(),
+            expired: 0,
         }
     }
 
     /// Everything that may be the case, within what must be.
-    pub fn states(&self) -> States {
+    pub fn states(&self, now: SystemTime) -> BTreeSet<State> {
         let grants = self.grants.iter().map(|grant| {
             let given = Share {
-                granted: grant.credits,
+                taken: -grant.credits,
                 ..Share::default()
             };
             if grant.certain {
@@ -219,74 +372,107 @@ impl Prediction {
                 vec![given, Share::default()]
             }
         });
-        let shares = grants.chain(self.entries.iter().map(Entry::shares));
-        let mut states = States::from([(0, 0, 0)]);
+        let shares = grants.chain(self.entries.iter().map(|entry| entry.shares(now)));
+        let nothing = State {
+            available: -self.expired,
+            ..State::default()
+        };
+        let mut states = BTreeSet::from([nothing]);
         for shares in shares {
-            let and = |&(available, held, open): &(i64, i64, usize)| {
+            let and = |state: &State| {
                 shares
                     .iter()
-                    .map(move |share| {
-                        (
-                            available + share.granted - share.held - share.spent,
-                            held + share.held,
-                            open + share.open,
-                        )
-                    })
+                    .map(|share| state.with(share))
                     .collect::<Vec<_>>()
             };
             states = states.iter().flat_map(and).collect();
         }
-        states.retain(|&(available, _, open)| available >= 0 && open <= self.limit);
+        states.retain(|state| state.available >= 0 && state.open <= self.limit);
         states
     }
 
-    fn some_state(&self, what: &str, fits: impl Fn(i64, i64, usize) -> bool) -> Result<(), String> {
-        let states = self.states();
-        if states
-            .iter()
-            .any(|&(available, held, open)| fits(available, held, open))
-        {
-            return Ok(());
+    /// Whether something may be the case at one of these moments.
+    fn some_state_at(
+        &self,
+        moments: &[SystemTime],
+        what: &str,
+        fits: impl Fn(&State, SystemTime) -> bool,
+    ) -> Result<(), String> {
+        let mut hours: Vec<_> = moments.iter().map(|moment| start(*moment, HOUR)).collect();
+        hours.dedup();
+        let mut all = Vec::new();
+        for hour in hours {
+            let states = self.states(hour);
+            if states.iter().any(|state| fits(state, hour)) {
+                return Ok(());
+            }
+            all.push(states);
         }
+        let (limit, caps) = (self.limit, self.caps);
         Err(format!(
-            "{what}, but (available, held, open) of at most {} is one of {states:?}",
-            self.limit
+            "{what}, but of {limit} tasks and {caps:?} it is {all:?}"
         ))
     }
 
+    fn some_state(&self, what: &str, fits: impl Fn(&State) -> bool) -> Result<(), String> {
+        self.some_state_at(&[SystemTime::now()], what, |state, _| fits(state))
+    }
+
     /// A submission and what was answered, if anything was.
-    pub fn submit(
-        &mut self,
-        body: &Arc<Body>,
-        key: Option<&str>,
-        answer: Option<Answer>,
-    ) -> Result<(), String> {
-        let (same, others) = self.of_key(body, key);
-        let known = others
-            .iter()
-            .chain(&same)
-            .any(|&at| self.entries[at].is_certain());
+    pub fn submit(&mut self, asked: &Submission, answer: Option<Answer>) -> Result<(), String> {
+        let Submission { body, key, .. } = asked;
+        let price = asked.price();
+        let over = asked.is_quoted_too_long_ago();
+        let (same, others) = self.of_key(body, key.as_deref());
+        let is_certain = |at: &usize| self.entries[*at].is_certain();
+        let known_same = same.as_ref().is_some_and(is_certain);
+        let known_other = others.iter().any(is_certain);
         let prompt = &body.prompt;
+        let caps = if body.capped {
+            self.caps
+        } else {
+            SpendingCaps::NONE
+        };
         match answer {
-            None if same.is_some() || known => Ok(()),
+            None if known_same || known_other || over => Ok(()),
             None => {
-                self.enter(body, key, None, Existence::Possible);
+                match same {
+                    Some(at) => self.entries[at].may_cost(price),
+                    None => self.enter(asked, Existence::Possible),
+                }
                 Ok(())
             }
-            Some(Answer::Task(id)) => {
-                if others.iter().any(|&at| self.entries[at].is_certain()) {
+            Some(Answer::Task {
+                id,
+                price: agreed,
+                created_at,
+            }) => {
+                if known_other {
                     return Err(format!(
                         "{prompt} was taken with a key that stands for another"
                     ));
                 }
                 match same {
                     // Taken now or earlier: either way it is this one task.
-                    Some(at) => self.identify(at, id)?,
+                    Some(at) => {
+                        if !known_same && !over {
+                            self.entries[at].may_cost(price);
+                        }
+                        self.identify(at, id, agreed)?;
+                    }
+                    None if over || agreed != price => {
+                        return Err(format!(
+                            "{prompt} costs {price} and was taken for {agreed} at {created_at:?}"
+                        ));
+                    }
                     None => {
-                        self.some_state(&format!("{prompt} was taken"), |available, _, open| {
-                            available >= body.price && open < self.limit
+                        let said = format!("{prompt} was taken for {price}");
+                        self.some_state_at(&asked.between, &said, |state, now| {
+                            self.refusal(state, caps, price, now).is_none()
                         })?;
-                        self.enter(body, key, Some(id), Existence::Certain);
+                        self.enter(asked, Existence::Certain);
+                        let entry = self.entries.last_mut().expect("was entered");
+                        (entry.id, entry.at) = (Some(id), Some(created_at));
                     }
                 }
                 for other in others {
@@ -294,6 +480,14 @@ impl Prediction {
                 }
                 Ok(())
             }
+            Some(refusal) if known_same => Err(format!(
+                "{prompt} has a key with its task, and was refused: {refusal:?}"
+            )),
+            Some(Answer::QuoteExpired) if over => Ok(()),
+            Some(answer) if over || answer == Answer::QuoteExpired => Err(format!(
+                "{prompt} has {:?} and was refused: {answer:?}",
+                asked.quote
+            )),
             Some(Answer::KeyReused) => match others.as_slice() {
                 [] => Err(format!("the key of {prompt} stands for nothing else")),
                 [other] => {
@@ -305,21 +499,44 @@ impl Prediction {
                 }
                 _ => Ok(()),
             },
-            Some(refusal) if known => Err(format!(
+            Some(refusal) if known_other => Err(format!(
                 "{prompt} has a key with a task, and was refused: {refusal:?}"
             )),
-            Some(Answer::TooMany) => {
-                let limit = self.limit;
-                let said = format!("{prompt} was one too many");
-                self.some_state(&said, |_, _, open| open >= limit)
-            }
-            Some(Answer::Insufficient { available: told }) => {
-                let said = format!("{prompt} costs {}, {told} were there", body.price);
-                self.some_state(&said, |available, _, open| {
-                    told < body.price && available == told && open < self.limit
+            Some(refusal) => {
+                let said = format!("{prompt} for {price} was refused: {refusal:?}");
+                self.some_state_at(&asked.between, &said, |state, now| {
+                    self.refusal(state, caps, price, now) == Some(refusal)
                 })
             }
         }
+    }
+
+    /// With what something new is refused, if it is.
+    fn refusal(
+        &self,
+        state: &State,
+        caps: SpendingCaps,
+        price: i64,
+        now: SystemTime,
+    ) -> Option<Answer> {
+        if state.open >= self.limit {
+            return Some(Answer::TooMany);
+        }
+        if let Some((cap, window, spent)) = state.cap_for(caps, price) {
+            let resets_at = match window {
+                "hour" => Some(start(now, HOUR) + HOUR),
+                "day" => Some(start(now, DAY) + DAY),
+                _ => None,
+            };
+            return Some(Answer::CapReached {
+                cap,
+                window,
+                spent,
+                resets_at,
+            });
+        }
+        let available = state.available;
+        (available < price).then_some(Answer::Insufficient { available })
     }
 
     /// Where the key stands, or may stand, for this request, and where for others.
@@ -338,25 +555,21 @@ impl Prediction {
         (same, others)
     }
 
-    fn enter(
-        &mut self,
-        body: &Arc<Body>,
-        key: Option<&str>,
-        id: Option<Uuid>,
-        existence: Existence,
-    ) {
+    fn enter(&mut self, asked: &Submission, existence: Existence) {
         self.entries.push(Entry {
-            body: Arc::clone(body),
-            key: key.map(str::to_owned),
-            id,
-            ends: body.ends_by_itself(),
+            body: Arc::clone(&asked.body),
+            key: asked.key.clone(),
+            id: None,
+            prices: vec![asked.price()],
+            at: None,
+            fates: asked.body.ends_by_itself(),
             ended: None,
             existence,
         });
     }
 
-    /// The task at `at` exists and has this id, now and for ever.
-    fn identify(&mut self, at: usize, id: Uuid) -> Result<(), String> {
+    /// The task at `at` exists and has this id and price, now and for ever.
+    fn identify(&mut self, at: usize, id: Uuid, price: i64) -> Result<(), String> {
         let entry = &mut self.entries[at];
         if entry.id.is_some_and(|known| known != id) {
             return Err(format!(
@@ -364,7 +577,13 @@ impl Prediction {
                 entry.body.prompt, entry.id
             ));
         }
-        entry.id = Some(id);
+        if !entry.prices.contains(&price) {
+            return Err(format!(
+                "{} costs {:?}, not {price}",
+                entry.body.prompt, entry.prices
+            ));
+        }
+        (entry.id, entry.prices) = (Some(id), vec![price]);
         entry.existence = Existence::Certain;
         Ok(())
     }
@@ -374,11 +593,13 @@ impl Prediction {
         &mut self,
         note: &str,
         credits: i64,
+        days: Option<u32>,
         answer: Option<(i64, i64)>,
     ) -> Result<(), String> {
         self.grants.push(Grant {
             note: note.to_owned(),
             credits,
+            days,
             certain: answer.is_some(),
         });
         answer.map_or(Ok(()), |balance| self.balance(balance))
@@ -386,10 +607,21 @@ impl Prediction {
 
     /// A balance (available, held) that was read.
     pub fn balance(&self, balance: (i64, i64)) -> Result<(), String> {
-        self.some_state(
-            &format!("the balance is {balance:?}"),
-            |available, held, _| (available, held) == balance,
-        )
+        self.some_state(&format!("the balance is {balance:?}"), |state| {
+            (state.available, state.held) == balance
+        })
+    }
+
+    /// What is said to be available.
+    pub fn available(&self, available: i64) -> Result<(), String> {
+        let said = format!("{available} are available");
+        self.some_state(&said, |state| state.available == available)
+    }
+
+    /// So many credits have expired.
+    pub fn expire(&mut self, credits: i64) -> Result<(), String> {
+        self.expired += credits;
+        self.some_state(&format!("{credits} expired"), |_| true)
     }
 
     /// What the table of tasks says. Every row has to be a task that was asked for, and each that is
@@ -407,14 +639,9 @@ impl Prediction {
                 entry.body.prompt == row.prompt && entry.existence != Existence::Refuted
             });
             let at = found.ok_or_else(|| format!("nobody asked for {row:?}"))?;
-            self.identify(at, row.id)?;
+            self.identify(at, row.id, row.quoted)?;
             let entry = &mut self.entries[at];
-            if row.quoted != entry.body.price {
-                return Err(format!(
-                    "{} costs {}: {row:?}",
-                    row.prompt, entry.body.price
-                ));
-            }
+            entry.at = Some(row.created_at);
             if row.status.is_final() {
                 let (status, charged) = (row.status, row.charged);
                 entry.end(End { status, charged })?;
@@ -444,7 +671,7 @@ impl Prediction {
     /// The movements of each task, at rest.
     pub fn movements(&self) -> HashMap<Uuid, Vec<String>> {
         let of = |entry: &Entry| {
-            let (end, price) = (entry.ended?, entry.body.price);
+            let (end, price) = (entry.ended?, entry.price());
             let mut movements = vec![format!("HOLD {price}")];
             if end.charged > 0 || price == 0 {
                 movements.push(format!("CAPTURE {}", end.charged));
@@ -468,11 +695,17 @@ mod tests {
     use super::*;
     use crate::generation::fixture::routed;
 
+    const NOON: Duration = Duration::from_secs(1_800_014_400);
+
+    fn noon() -> SystemTime {
+        SystemTime::UNIX_EPOCH + NOON
+    }
+
     fn body(price: i64) -> Arc<Body> {
         Arc::new(Body {
             prompt: format!("for {price}"),
             request: routed(""),
-            price,
+            prices: [price, price + 1],
             count: 1,
             script: Script {
                 arrival: Arrival::Taken,
@@ -480,28 +713,47 @@ mod tests {
                 stops: true,
                 trap: None,
             },
+            capped: true,
             kind: Kind::Normal,
         })
     }
 
+    fn asked(body: &Arc<Body>, key: Option<&str>) -> Submission {
+        Submission {
+            body: Arc::clone(body),
+            key: key.map(str::to_owned),
+            quote: None,
+            listed: body.prices[0],
+            between: [noon(); 2],
+        }
+    }
+
     fn account() -> Prediction {
-        let mut account = Prediction::new(2);
-        account.grant("", 100, Some((100, 0))).unwrap();
+        let mut account = Prediction::new(2, SpendingCaps::NONE);
+        account.grant("", 100, None, Some((100, 0))).unwrap();
         account
     }
 
-    fn task(number: u128) -> Option<Answer> {
-        Some(Answer::Task(Uuid::from_u128(number)))
+    fn task(number: u128, price: i64) -> Option<Answer> {
+        Some(Answer::Task {
+            id: Uuid::from_u128(number),
+            price,
+            created_at: noon(),
+        })
     }
 
     #[test]
     fn every_wrong_answer_is_seen() {
         let mut account = account();
-        account.submit(&body(60), Some("a"), task(1)).unwrap();
-        let wrong: [(i64, Option<&str>, Option<Answer>); 8] = [
-            (50, None, task(2)),
-            (60, Some("a"), task(2)),
-            (10, Some("a"), task(2)),
+        account
+            .submit(&asked(&body(60), Some("a")), task(1, 60))
+            .unwrap();
+        let wrong: [(i64, Option<&str>, Option<Answer>); 10] = [
+            (50, None, task(2, 50)),
+            (40, None, task(2, 41)),
+            (60, Some("a"), task(2, 60)),
+            (60, Some("a"), task(1, 61)),
+            (10, Some("a"), task(2, 10)),
             (50, None, Some(Answer::Insufficient { available: 30 })),
             (40, None, Some(Answer::Insufficient { available: 40 })),
             (50, None, Some(Answer::TooMany)),
@@ -515,39 +767,54 @@ mod tests {
             } else {
                 body(price)
             };
-            let judged = account.clone().submit(&body, key, answer);
+            let judged = account.clone().submit(&asked(&body, key), answer);
             assert!(judged.is_err(), "{price} {key:?} {answer:?}");
         }
-        let right = Some(Answer::Insufficient { available: 40 });
-        account.submit(&body(50), None, right).unwrap();
-        account.submit(&first, Some("a"), task(1)).unwrap();
-        account
-            .submit(&body(10), Some("a"), Some(Answer::KeyReused))
-            .unwrap();
-        account.submit(&body(40), None, task(3)).unwrap();
-        account
-            .submit(&body(0), None, Some(Answer::TooMany))
-            .unwrap();
-        assert!(account.submit(&body(0), None, task(4)).is_err());
+        let right = [
+            (
+                &body(50),
+                None,
+                Some(Answer::Insufficient { available: 40 }),
+            ),
+            (&first, Some("a"), task(1, 60)),
+            (&body(10), Some("a"), Some(Answer::KeyReused)),
+            (&body(40), None, task(3, 40)),
+            (&body(0), None, Some(Answer::TooMany)),
+        ];
+        for (body, key, answer) in right {
+            account.submit(&asked(body, key), answer).unwrap();
+        }
+        assert!(account.submit(&asked(&body(0), None), task(4, 0)).is_err());
         assert!(account.balance((0, 99)).is_err());
         account.balance((0, 100)).unwrap();
+        account.expire(0).unwrap();
+        assert!(account.expire(1).is_err());
     }
 
     #[test]
     fn what_nobody_heard_may_be_or_not_until_somebody_does() {
         let mut account = account();
-        let (unheard, other) = (body(60), body(50));
-        account.submit(&unheard, Some("a"), None).unwrap();
+        let (unheard, other) = (asked(&body(60), Some("a")), asked(&body(50), Some("a")));
+        account.submit(&unheard, None).unwrap();
         for balance in [(100, 0), (40, 60)] {
             account.balance(balance).unwrap();
         }
         assert!(account.balance((50, 50)).is_err());
         let mut taken = account.clone();
-        taken
-            .submit(&other, Some("a"), Some(Answer::KeyReused))
-            .unwrap();
+        taken.submit(&other, Some(Answer::KeyReused)).unwrap();
         assert!(taken.balance((100, 0)).is_err());
-        account.submit(&other, Some("a"), task(2)).unwrap();
+        // Again, from a node with other prices: it costs one or the other.
+        let dearer = Submission {
+            listed: 61,
+            ..unheard
+        };
+        for (price, balance) in [(60, (40, 60)), (61, (39, 61))] {
+            let mut taken = account.clone();
+            taken.submit(&dearer, task(1, price)).unwrap();
+            taken.balance(balance).unwrap();
+        }
+        assert!(account.clone().submit(&dearer, task(1, 62)).is_err());
+        account.submit(&other, task(2, 50)).unwrap();
         account.balance((50, 50)).unwrap();
         assert!(account.balance((40, 60)).is_err());
     }
@@ -555,20 +822,107 @@ mod tests {
     #[test]
     fn a_task_ends_once_and_as_it_may() {
         let mut account = account();
-        account.submit(&body(60), None, task(1)).unwrap();
-        let success = account.entries[0].body.verdict();
+        account
+            .submit(&asked(&body(60), None), task(1, 60))
+            .unwrap();
+        let success = End {
+            status: Status::Success,
+            charged: 60,
+        };
         assert!(account.entries[0].clone().end(success).is_err());
-        account.entries[0].may_end(success);
+        let verdict = account.entries[0].body.verdict();
+        account.entries[0].may_end(verdict);
         for balance in [(40, 60), (40, 0)] {
             account.balance(balance).unwrap();
         }
         account.entries[0].end(success).unwrap();
         assert!(account.balance((40, 60)).is_err());
         account.entries[0].may_end(FAILED);
-        assert!(account.entries[0].end(FAILED).is_err());
+        let failure = End {
+            status: Status::Failed,
+            charged: 0,
+        };
+        assert!(account.entries[0].end(failure).is_err());
         assert_eq!(
             account.movements()[&Uuid::from_u128(1)],
             ["HOLD 60", "CAPTURE 60"]
         );
+    }
+
+    #[test]
+    fn a_quote_holds_until_it_is_over() {
+        let account = account();
+        let quoted = |until: SystemTime, answer| {
+            let quote = Quoted {
+                id: String::new(),
+                price: 30,
+                expires_at: until,
+            };
+            let asked = Submission {
+                quote: Some(quote),
+                ..asked(&body(60), Some("a"))
+            };
+            account.clone().submit(&asked, answer)
+        };
+        let (later, now) = (noon() + HOUR, noon());
+        quoted(later, task(1, 30)).unwrap();
+        quoted(now, Some(Answer::QuoteExpired)).unwrap();
+        for (until, answer) in [
+            (later, task(1, 60)),
+            (later, Some(Answer::QuoteExpired)),
+            (now, task(1, 30)),
+            (now, task(1, 60)),
+        ] {
+            assert!(quoted(until, answer).is_err(), "{until:?} {answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_capped_key_spends_what_its_caps_allow() {
+        let caps = SpendingCaps {
+            per_hour: Some(30),
+            per_day: Some(50),
+            total: None,
+        };
+        let mut account = Prediction::new(9, caps);
+        account.grant("", 100, None, Some((100, 0))).unwrap();
+        let at = |hours: u32, price| Submission {
+            between: [noon() + HOUR * hours; 2],
+            ..asked(&body(price), None)
+        };
+        let reached = |cap, window, spent, hours| {
+            Some(Answer::CapReached {
+                cap,
+                window,
+                spent,
+                resets_at: Some(noon() + HOUR * hours),
+            })
+        };
+        account.submit(&at(0, 30), task(1, 30)).unwrap();
+        assert!(account.clone().submit(&at(0, 1), task(2, 1)).is_err());
+        account
+            .submit(&at(0, 1), reached(30, "hour", 30, 1))
+            .unwrap();
+        assert!(
+            account
+                .submit(&at(0, 1), reached(30, "hour", 29, 1))
+                .is_err()
+        );
+        assert!(
+            account
+                .submit(&at(0, 1), reached(30, "hour", 30, 2))
+                .is_err()
+        );
+        account
+            .submit(&at(1, 21), reached(50, "day", 30, 12))
+            .unwrap();
+        account.clone().submit(&at(1, 20), task(2, 20)).unwrap();
+        account.clone().submit(&at(12, 30), task(2, 30)).unwrap();
+        // What it gives back may be spent again.
+        account.entries[0].may_end(FAILED);
+        account.clone().submit(&at(0, 1), task(2, 1)).unwrap();
+        account
+            .submit(&at(0, 1), reached(30, "hour", 30, 1))
+            .unwrap();
     }
 }
