@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::prediction::{Body, Prediction, Quoted};
 use super::purse::Passed;
 use super::world::{Callers, Kind, Node, World};
-use asking::Ask;
+use asking::{Ask, Month};
 use requests::Keyed;
 
 mod asking;
@@ -44,6 +44,8 @@ pub struct History {
     /// What was quoted and not asked for yet.
     quotes: Vec<(Arc<Body>, Quoted)>,
     began: SystemTime,
+    /// The credits for this month, once it has begun.
+    month: Option<Month>,
     /// When days passed.
     passed: Vec<Passed>,
     /// How many credits have expired, by the ledger.
@@ -83,6 +85,7 @@ impl History {
             keys: Vec::new(),
             quotes: Vec::new(),
             began: SystemTime::now(),
+            month: None,
             passed: Vec::new(),
             expired: 0,
             silence: false,
@@ -137,7 +140,7 @@ impl History {
     }
 
     async fn step(&mut self) -> Judged {
-        match self.random.u8(..if self.crashes { 132 } else { 112 }) {
+        match self.random.u8(..if self.crashes { 135 } else { 115 }) {
             0..28 => {
                 let ask = self.submission();
                 self.ask_at_once(vec![ask]).await
@@ -162,7 +165,8 @@ impl History {
             100..106 => self.have_quoted().await,
             106..109 => self.hour_passes().await,
             109..112 => self.days_pass().await,
-            112..126 => self.crash().await,
+            112..115 => self.month_begins().await,
+            115..129 => self.crash().await,
             _ => self.crash_in_a_trap().await,
         }
     }

@@ -605,6 +605,20 @@ impl Prediction {
         answer.map_or(Ok(()), |balance| self.balance(balance))
     }
 
+    /// Credits that are given once, however often they are asked for.
+    pub fn grant_once(&mut self, note: &str, credits: i64, days: u32) -> Result<(), String> {
+        if self.grants.iter().any(|grant| grant.note == note) {
+            return Ok(());
+        }
+        self.grants.push(Grant {
+            note: note.to_owned(),
+            credits,
+            days: Some(days),
+            certain: true,
+        });
+        Ok(())
+    }
+
     /// A balance (available, held) that was read.
     pub fn balance(&self, balance: (i64, i64)) -> Result<(), String> {
         self.some_state(&format!("the balance is {balance:?}"), |state| {

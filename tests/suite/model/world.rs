@@ -95,6 +95,7 @@ impl World {
             world.nodes.push(Arc::new(Node {
                 kind,
                 price_list,
+                store: parts.store.clone(),
                 ledger: parts.ledger.clone(),
                 generation: start(parts, settings).await,
                 handle: Handle::current(),
@@ -150,12 +151,13 @@ impl World {
             }
         };
         let store = runtime.spawn(connect).await.unwrap();
-        let parts = self.parts(store, price_list);
+        let parts = self.parts(store.clone(), price_list);
         let ledger = parts.ledger.clone();
         let generation = runtime.spawn(start(parts, settings(kind))).await.unwrap();
         Arc::new(Node {
             kind,
             price_list,
+            store,
             ledger,
             generation,
             handle: runtime.handle().clone(),
@@ -242,6 +244,18 @@ impl World {
         let last = transaction.query_one(last, &[&account]).await.unwrap();
         transaction.commit().await.unwrap();
         last.get(0)
+    }
+
+    /// From now on a plan gives these credits each month. Answers what this month is called, and when it
+    /// is over.
+    pub async fn include_monthly_credits(&self, plan: &str, credits: i64) -> (String, SystemTime) {
+        let client = self.client().await;
+        let include = "UPDATE plans SET monthly_credits = $2 WHERE name = $1";
+        client.execute(include, &[&plan, &credits]).await.unwrap();
+        let month = "SELECT to_char(utc, 'YYYY-MM'), (date_trunc('month', utc) + interval '1 month') AT TIME ZONE 'UTC'
+            FROM (SELECT now() AT TIME ZONE 'UTC' AS utc) AS month";
+        let month = client.query_one(month, &[]).await.unwrap();
+        (month.get(0), month.get(1))
     }
 
     /// Every task of an account, by the rows.
@@ -398,6 +412,7 @@ pub struct Node {
     /// Which of the two price lists it knows.
     pub price_list: usize,
     pub generation: Arc<Generation>,
+    pub store: Store,
     pub ledger: Ledger,
     handle: Handle,
     /// Of one that can be killed.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use piooy::cli::grant_monthly_credits;
 use piooy::gate::Caller;
 use piooy::generation::{QuoteError, SubmitError, Task, TaskError};
 use tokio::task::JoinHandle;
@@ -28,8 +29,19 @@ pub enum Ask {
         /// … and when those are over as things stand.
         until: Option<SystemTime>,
     },
+    /// To give every account what its plan gives each month.
+    Month(Month),
     /// To take what is due.
     Sweep,
+}
+
+/// The credits of the account for this month.
+#[derive(Debug, Clone)]
+pub struct Month {
+    pub note: String,
+    pub credits: i64,
+    /// On which day from now on they end.
+    pub days: u32,
 }
 
 /// What is heard of it, if anything.
@@ -40,6 +52,8 @@ pub enum Heard {
         available: i64,
         held: i64,
     },
+    /// The account has its credits for the month.
+    Given,
     /// So many credits of the account expired.
     Swept(i64),
     Nothing,
@@ -82,7 +96,7 @@ impl History {
     fn node_for(&mut self, ask: &Ask) -> Arc<Node> {
         match ask {
             Ask::Submit { body, .. } => self.node(body.kind),
-            Ask::Grant { .. } | Ask::Sweep => self.any_node(),
+            Ask::Grant { .. } | Ask::Month(_) | Ask::Sweep => self.any_node(),
         }
     }
 
@@ -97,6 +111,7 @@ impl History {
     /// The same with either key.
     pub fn send_from(&self, caller: Caller, node: &Node, ask: Ask, turns: Option<u32>) -> Sent {
         let (generation, ledger) = (Arc::clone(&node.generation), node.ledger.clone());
+        let store = node.store.clone();
         let listed = match &ask {
             Ask::Submit { body, .. } => body.prices[node.price_list],
             _ => 0,
@@ -124,8 +139,12 @@ impl History {
                         held: balance.held,
                     }))
                 }
+                // What these answer is of all accounts.
+                Ask::Month(_) => {
+                    grant_monthly_credits(&store, SystemTime::now()).await.ok();
+                    Ok(Heard::Nothing)
+                }
                 Ask::Sweep => {
-                    // What it answers is of all accounts, so the ledger has to tell.
                     ledger.expire_due().await.ok();
                     Ok(Heard::Nothing)
                 }
@@ -166,11 +185,13 @@ impl History {
                 Err(ended) if ended.is_cancelled() => Heard::Nothing,
                 Err(panic) => return Err(panic.to_string()),
             };
+            let heard = match sent.ask {
+                Ask::Month(_) => self.given().await.map(|()| Heard::Given)?,
+                Ask::Sweep => Heard::Swept(self.swept().await?),
+                _ => heard,
+            };
             let said = Said {
-                heard: match sent.ask {
-                    Ask::Sweep => Heard::Swept(self.swept().await?),
-                    _ => heard,
-                },
+                heard,
                 ask: sent.ask,
                 listed: sent.listed,
                 between: [sent.asked_at, SystemTime::now()],
@@ -242,6 +263,11 @@ impl Said {
                 };
                 prediction.grant(note, *credits, *days, balance)
             }
+            Ask::Month(Month {
+                note,
+                credits,
+                days,
+            }) => prediction.grant_once(note, *credits, *days),
             Ask::Sweep => match self.heard {
                 Heard::Swept(credits) => prediction.expire(credits),
                 _ => Ok(()),
@@ -278,6 +304,7 @@ impl fmt::Display for Ask {
                 days,
                 ..
             } => write!(f, "{note} of {credits} for days: {days:?}"),
+            Self::Month(month) => write!(f, "{month:?} begins"),
             Self::Sweep => write!(f, "what is due is taken"),
         }
     }

@@ -58,6 +58,9 @@ impl History {
         if days {
             asks.insert(self.random.usize(..=asks.len()), Ask::Sweep);
         }
+        if self.random.u8(..4) == 0 {
+            asks.extend(self.month().await);
+        }
         let most = self.random.usize(..=3);
         self.open_gates(most);
         let canceled = if self.random.bool() {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use piooy::ledger::{Entry, EntryFilter, Kind as Movement, Ledger};
 
+use super::days::MONTHLY;
 use super::{History, Judged};
 use crate::model::purse::Purse;
 use crate::model::world::{DAY, Kind};
@@ -114,7 +115,15 @@ impl History {
     async fn compare_lots(&self, entries: &[Entry]) -> Judged {
         let grants = self.prediction.grants.iter().enumerate();
         let granted = grants
-            .map(|(number, grant)| (grant.note.as_str(), (number, grant.days)))
+            .map(|(number, grant)| {
+                // Months end at midnight, and so before whatever else ends on that day.
+                let number = if grant.note.starts_with(MONTHLY) {
+                    0
+                } else {
+                    number + 1
+                };
+                (grant.note.as_str(), (number, grant.days))
+            })
             .collect();
         let purses = Purse::follow(entries, &granted, &self.passed)?;
         let ledger = Ledger::new(self.world.store().clone());
