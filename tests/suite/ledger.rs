@@ -466,19 +466,19 @@ async fn whoever_finds_nothing_due_any_more_changes_nothing() {
     let mut client = store.client().await.unwrap();
     let busy = client.transaction().await.unwrap();
     Chains::lock(&busy, &[account]).await.unwrap();
-    let sweep = async |waiting| {
+    let sweep = || {
         let ledger = ledger.clone();
-        let sweep = tokio::spawn(async move { ledger.expire_due().await.unwrap() });
-        until_waiting(store, waiting).await;
-        sweep
+        tokio::spawn(async move { ledger.expire_due().await.unwrap() })
     };
-    let first = sweep(1).await;
+    let first = sweep();
+    until_waiting(store, 1).await;
     let held = {
         let store = store.clone();
         tokio::spawn(async move { hold(&store, &[(account, task, 30)]).await })
     };
     until_waiting(store, 2).await;
-    let second = sweep(3).await;
+    let second = sweep();
+    until_waiting(store, 3).await;
     busy.rollback().await.unwrap();
     assert_eq!((first.await.unwrap(), second.await.unwrap()), (10, 0));
     assert_eq!(held.await.unwrap(), [(true, 20)]);
