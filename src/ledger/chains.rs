@@ -84,6 +84,7 @@ struct Added {
 const LOCK: &str = include_str!("sql/lock.sql");
 const RESUME: &str = include_str!("sql/resume.sql");
 const APPEND: &str = include_str!("sql/append.sql");
+const GIVE_BACK: &str = include_str!("sql/give_back.sql");
 
 impl Chains {
     /// Prepares the statements of [`Chains::lock`], [`Chains::resume`] and [`Chains::append`], for
@@ -95,6 +96,7 @@ impl Chains {
         client.prepare_cached(LOCK).await?;
         client.prepare_cached(RESUME).await?;
         client.prepare_cached(APPEND).await?;
+        client.prepare_cached(GIVE_BACK).await?;
         Ok(())
     }
 
@@ -272,6 +274,11 @@ impl Chains {
     /// # Errors
     /// When the store cannot be reached, or refuses an entry.
     pub async fn append(&self, client: &impl GenericClient) -> Result<(), StoreError> {
+        futures_util::try_join!(self.append_entries(client), self.give_back(client))?;
+        Ok(())
+    }
+
+    async fn append_entries(&self, client: &impl GenericClient) -> Result<(), StoreError> {
         let added = &self.added;
         if added.accounts.is_empty() {
             return Ok(());
@@ -289,6 +296,31 @@ impl Chains {
             &added.notes,
         ];
         client.execute(&statement, &values).await?;
+        Ok(())
+    }
+
+    /// Sees to it that no lot is refilled with what tasks give back beyond what the lots lacked. How much
+    /// that is follows from the most that was ever available.
+    async fn give_back(&self, client: &impl GenericClient) -> Result<(), StoreError> {
+        let Added {
+            accounts,
+            kinds,
+            available,
+            ..
+        } = &self.added;
+        let mut most = HashMap::new();
+        for ((account, kind), available) in accounts.iter().zip(kinds).zip(available) {
+            if *kind == Kind::Release {
+                let most = most.entry(*account).or_insert(0);
+                *most = i64::max(*most, *available);
+            }
+        }
+        if most.is_empty() {
+            return Ok(());
+        }
+        let (accounts, most): (Vec<Uuid>, Vec<i64>) = most.into_iter().unzip();
+        let statement = client.prepare_cached(GIVE_BACK).await?;
+        client.execute(&statement, &[&accounts, &most]).await?;
         Ok(())
     }
 }

@@ -8,7 +8,9 @@
 //!
 //! Credits that are held count as spent and do not expire meanwhile. What a task gives back goes to
 //! the lots it came from, the latest first; what is more than they lacked when the lots were last
-//! brought up to date belongs to those that never expire.
+//! brought up to date belongs to those that never expire. That has to be written down at once
+//! (`Chains::append`): what is spent afterwards is spent from the lots, and what is available in all
+//! does not tell that from credits that never came back.
 
 use std::time::SystemTime;
 

@@ -11,6 +11,7 @@ use piooy::store::{Store, StoreError};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
+use crate::generation::fixture::until;
 use crate::support;
 
 /// A hold as asked for: account, task, amount.
@@ -344,6 +345,18 @@ async fn let_days_pass(store: &Store, count: u64) {
     run(store, &statement).await.unwrap();
 }
 
+/// Waits until so many wait for a lock.
+async fn until_waiting(store: &Store, count: i64) {
+    let client = store.client().await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
+        WHERE datname = current_database() AND NOT granted";
+    until("they wait for their turn", async || {
+        let row = client.query_one(waiting, &[]).await.unwrap();
+        row.get::<_, i64>(0) == count
+    })
+    .await;
+}
+
 async fn lots(ledger: &Ledger, account: Uuid) -> Vec<i64> {
     let lots = ledger.lots(account).await.unwrap();
     lots.iter().map(|lot| lot.remaining).collect()
@@ -415,6 +428,62 @@ async fn credits_spent_before_a_lot_came_are_not_its_own() {
     let taken = futures_util::future::try_join_all(expiries).await.unwrap();
     assert_eq!(taken.iter().sum::<i64>(), 50);
     assert_eq!(ledger.balance(account).await.unwrap().available, 40);
+    assert_sound(&ledger).await;
+}
+
+/// Held when the lot came, they were none of it; they must not become part of it by coming back and
+/// being spent next.
+#[tokio::test]
+async fn credits_that_come_back_after_a_lot_came_are_not_its_own() {
+    let database = support::database().await;
+    let ledger = Ledger::new(database.store().clone());
+    let account = Uuid::now_v7();
+    let tasks = [Uuid::now_v7(), Uuid::now_v7()];
+    ledger.grant(account, 100, "bought", None).await.unwrap();
+    hold(database.store(), &[(account, tasks[0], 60)]).await;
+    ledger.grant(account, 50, "month", days(1)).await.unwrap();
+    settle(database.store(), &[(account, tasks[0], 60, 0)])
+        .await
+        .unwrap();
+    hold(database.store(), &[(account, tasks[1], 45)]).await;
+    assert_eq!(lots(&ledger, account).await, [5]);
+    let_days_pass(database.store(), 1).await;
+    assert_eq!(ledger.expire_due().await.unwrap(), 5);
+    assert_eq!(ledger.balance(account).await.unwrap().available, 100);
+    assert_sound(&ledger).await;
+}
+
+/// As many replicas look for what is due as there are.
+#[tokio::test]
+async fn whoever_finds_nothing_due_any_more_changes_nothing() {
+    let database = support::database().await;
+    let (store, ledger) = (database.store(), Ledger::new(database.store().clone()));
+    let (account, task) = (Uuid::now_v7(), Uuid::now_v7());
+    ledger.grant(account, 10, "", days(1)).await.unwrap();
+    ledger.grant(account, 50, "", days(2)).await.unwrap();
+    let_days_pass(store, 1).await;
+    // Two find it due, and something is held between their turns.
+    let mut client = store.client().await.unwrap();
+    let busy = client.transaction().await.unwrap();
+    Chains::lock(&busy, &[account]).await.unwrap();
+    let sweep = || {
+        let ledger = ledger.clone();
+        tokio::spawn(async move { ledger.expire_due().await.unwrap() })
+    };
+    let first = sweep();
+    until_waiting(store, 1).await;
+    let held = {
+        let store = store.clone();
+        tokio::spawn(async move { hold(&store, &[(account, task, 30)]).await })
+    };
+    until_waiting(store, 2).await;
+    let second = sweep();
+    until_waiting(store, 3).await;
+    busy.rollback().await.unwrap();
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (10, 0));
+    assert_eq!(held.await.unwrap(), [(true, 20)]);
+    settle(store, &[(account, task, 30, 0)]).await.unwrap();
+    assert_eq!(lots(&ledger, account).await, [50]);
     assert_sound(&ledger).await;
 }
 

@@ -3,11 +3,15 @@
 //!
 //! A **history** ([`history`]) is an account with some credits and some plan, and 5 to 30 random
 //! operations on it: submissions, one by one and at once, repetitions with an idempotency key, grants,
-//! completions, failures, partial deliveries, cancelations, answers that nobody hears. What the upstream
-//! does with each task is written in a script that goes with the request ([`script`]). The
+//! completions, failures, partial deliveries, cancelations, answers that nobody hears. Some credits
+//! expire, one of the two keys that ask may spend only so much, what was quoted is asked for later and of
+//! nodes with other prices, and hours and days pass. What the upstream does with each task is written in
+//! a script that goes with the request ([`script`]). The
 //! **prediction** ([`prediction`]) follows along without a database and knows at each moment everything
 //! that may be the case; an answer that none of it explains fails the history. When all has come to
-//! rest, one state is left, and the ledger, the tasks and the balance have to be exactly that.
+//! rest, one state is left, and the ledger, the tasks and the balance have to be exactly that. Which
+//! credits were spent and which expired follows, credit by credit, from the order of the ledger's entries
+//! ([`purse`]).
 //!
 //! One in four histories is of **crashes**: its nodes are processes in all but name (a runtime and a
 //! pool of their own, see [`world`]) that are killed, or lose their connections, in the midst of
@@ -33,6 +37,7 @@ use world::World;
 
 mod history;
 mod prediction;
+mod purse;
 mod script;
 mod world;
 

@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
+use piooy::accounts::SpendingCaps;
 use piooy::catalog::Catalog;
 use piooy::generation::{Generation, Parts, Request, Status, SubmitError};
 use piooy::ledger::{EntryFilter, Kind, Ledger};
 
 use crate::generation::fixture::{
-    CREDITS, Fixture, MODELS, PICTURE, ended, picture, refused, routed, run, sandbox, settings,
-    until,
+    CREDITS, Fixture, MODELS, PICTURE, QUOTE_SECRET, ended, picture, refused, routed, run, sandbox,
+    settings, until,
 };
 use crate::generation::upstream::{Upstream, Verdict, providers};
 
@@ -31,17 +32,24 @@ const PROVEN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("what failed is not paid for", "generation/endings.rs", "every_failure_gives_everything_back"),
     ("all totals come from one journal that balances", "ledger.rs", "every_entry_debits_one_account_and_credits_another"),
     ("a time-out before a verdict keeps the hold", "generation/nodes.rs", "without_a_verdict_the_hold_stays_until_the_deadline_and_nothing_is_submitted_again"),
+    ("a file that came after all is not charged once everything was given back", "generation/late.rs", "what_comes_after_the_deadline_is_kept_and_costs_nothing"),
+    ("a call sent again after its quote is over is one picture and one charge", "generation/quotes.rs", "a_call_repeated_after_its_quote_expired_is_the_task_it_was"),
     ("a request that is sent again is one picture and one charge", "generation/idempotency.rs", "the_same_request_again_is_the_same_task"),
     // Overspending.
     ("callers at once cannot overdraw", "generation/money.rs", "of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay"),
     ("callers at once cannot overdraw, whichever replica they ask", "replicas.rs", "through_three_replicas_an_account_is_spent_to_zero_and_no_further"),
     ("the last credit can be spent, and no warning comes before", "replicas.rs", "an_account_is_spent_to_zero_and_no_further"),
+    ("having something is not having enough", "generation/money.rs", "of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay"),
+    ("callers at once cannot spend more than their key may", "generation/caps.rs", "a_key_spends_no_more_than_its_cap_whatever_comes_at_once"),
+    ("a key may spend its cap, and what is given back again", "generation/caps.rs", "what_a_task_gives_back_may_be_spent_again"),
+    ("no face is a way around what a key may spend", "faces/keys.rs", "one_cap_is_spent_over_all_faces"),
     ("an upstream that does more than was asked is not paid more", "generation/endings.rs", "only_usable_results_that_were_asked_for_count"),
     ("a first request has no credit to draw on", "generation/idempotency.rs", "a_refused_submission_does_not_use_up_its_key"),
     ("no face is a way around the limits", "faces/rate.rs", "one_budget_is_spent_over_all_faces"),
     // Losing records.
     ("a process that dies loses no record", "generation/nodes.rs", "what_a_dead_node_left_is_taken_over_and_ends_once"),
     ("a process that stops loses no record", "generation/nodes.rs", "a_node_that_stops_hands_its_tasks_on_at_once"),
+    ("what the database refuses is not answered as done, and takes nothing else with it", "generation/money.rs", "one_poisoned_submission_fails_alone"),
     ("after a write whose answer was lost, repeating it is safe", "model.rs", "every_history_with_crashes_ends_as_predicted"),
     // Limits.
     ("a limit on calls is that of the account, whatever the key", "gate.rs", "one_account_has_one_budget_whatever_the_key"),
@@ -213,7 +221,7 @@ async fn what_has_no_price_does_not_run() {
         providers: providers(&[&upstream]),
         assets: fixture.assets.clone(),
         egress: crate::support::egress(),
-        quote_secret: [9; 32],
+        quote_secret: QUOTE_SECRET,
     };
     let node = Generation::start(parts, settings()).await.unwrap();
     let caller = fixture.live().await;
@@ -242,6 +250,46 @@ async fn what_has_no_price_does_not_run() {
         entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(),
         [Kind::Grant]
     );
+}
+
+/// The price that an operator had set for a clip was not applied: it was made, its cost was nothing, and
+/// no budget knew of it.
+#[tokio::test]
+async fn a_price_of_ones_own_is_held_charged_and_counted_for_the_key() {
+    let fixture = Fixture::new().await;
+    let repriced = MODELS.replace("\"96p\" = 20000", "\"96p\" = 35000");
+    assert_ne!(repriced, MODELS);
+    let parts = Parts {
+        store: fixture.database.store().clone(),
+        ledger: Ledger::new(fixture.database.store().clone()),
+        catalog: Arc::new(Catalog::load(&repriced).unwrap()),
+        providers: sandbox(),
+        assets: fixture.assets.clone(),
+        egress: crate::support::egress(),
+        quote_secret: QUOTE_SECRET,
+    };
+    let node = Generation::start(parts, settings()).await.unwrap();
+    let caps = SpendingCaps {
+        per_day: Some(69),
+        ..SpendingCaps::NONE
+    };
+    let caller = fixture.capped(fixture.account.id, false, caps).await;
+    let clip = || Request {
+        model: "tiny-clip".to_owned(),
+        ..picture("a fox")
+    };
+    let task = run(&node, &caller, clip()).await;
+    assert_eq!(task.credits.charged, 35);
+    assert_eq!(fixture.movements(task.id).await, ["HOLD 35", "CAPTURE 35"]);
+    assert!(matches!(
+        refused(&node, &caller, clip()).await,
+        SubmitError::SpendingCapReached {
+            needed: 35,
+            cap: 69,
+            spent: 35,
+            ..
+        }
+    ));
 }
 
 /// Each replica counted for itself, so that with three of them a limit was thrice what it said.

@@ -38,7 +38,7 @@ pub(super) struct Ended {
     pub owes: bool,
 }
 
-/// Credits that a task of a key gave back.
+/// Credits that a task gave back of whose key the batch does not know what it has spent.
 pub(super) struct GivenBack {
     pub key_id: Uuid,
     pub credits: i64,
@@ -177,17 +177,28 @@ impl Deciding {
                 .settle(job.account_id, job.id, quoted, charged)
                 .map_err(unsound)?;
             if let Some(key_id) = ended.key_id.filter(|_| charged < quoted) {
-                self.decided.given_back.push(GivenBack {
-                    key_id,
-                    credits: quoted - charged,
-                    spent_at: ended.created_at,
-                });
+                self.give_back(job, key_id, quoted - charged, ended.created_at);
             }
         }
         Ok(Some(Finished {
             charged,
             finished_at: ended.finished_at,
         }))
+    }
+
+    /// A key may spend again what its task gives back, and that within this batch.
+    fn give_back(&mut self, job: &Change, key_id: Uuid, credits: i64, spent_at: SystemTime) {
+        if let Some(spending) = self.spending.get_mut(&key_id) {
+            *spending = spending.give_back(credits, spent_at);
+            let spent = (job.account_id, *spending);
+            self.decided.spent.insert(key_id, spent);
+        } else {
+            self.decided.given_back.push(GivenBack {
+                key_id,
+                credits,
+                spent_at,
+            });
+        }
     }
 }
 
@@ -353,6 +364,57 @@ mod tests {
         assert_eq!(answers(found(), &jobs), expected);
         let decided = decide(found(), &jobs).expect("the account is sound");
         assert_eq!(decided.spent[&KEY].1.in_day, 1_000);
+    }
+
+    #[test]
+    fn what_a_task_gives_back_is_there_for_the_next_in_its_batch() {
+        let asks = |id| {
+            let mut change = submission(id, (false, None, 60, 9));
+            if let What::Submit(submission) = &mut change.what {
+                submission.caps.total = Some(100);
+            }
+            change
+        };
+        let finish = Change {
+            account_id: ACCOUNT,
+            id: Uuid::from_u128(0),
+            what: What::Finish(crate::generation::changes::Ending::empty(
+                crate::generation::Status::Failed,
+            )),
+        };
+        let task = Uuid::from_u128(0);
+        let mut chains = Chains::of(ACCOUNT, 1_000);
+        chains.hold(ACCOUNT, task, 80).expect("there is enough");
+        let spent = Spending::default().spend(80, SpendingCaps::NONE);
+        let ended = Ended {
+            test: false,
+            quoted: 80,
+            charged: 0,
+            key_id: Some(KEY),
+            created_at: SystemTime::UNIX_EPOCH,
+            finished_at: SystemTime::UNIX_EPOCH,
+            owes: false,
+        };
+        let found = Found {
+            chains,
+            spending: HashMap::from([(KEY, spent.expect("nothing is capped"))]),
+            ended: HashMap::from([(task, ended)]),
+            ..found()
+        };
+        let jobs = [asks(1), finish, asks(2), asks(3)];
+        let decided = decide(found, &jobs).expect("the account is sound");
+        let [
+            Answer::Submitted(Outcome::CapReached(before)),
+            Answer::Finished(Some(_)),
+            Answer::Submitted(Outcome::Accepted { .. }),
+            Answer::Submitted(Outcome::CapReached(after)),
+        ] = decided.answers[..]
+        else {
+            panic!("{:?}", decided.answers);
+        };
+        assert_eq!((before.spent, after.spent), (80, 60));
+        assert_eq!(decided.spent[&KEY].1.in_all, 60);
+        assert!(decided.given_back.is_empty(), "it is written already");
     }
 
     #[test]

@@ -82,6 +82,17 @@ impl Spending {
             ..self
         })
     }
+
+    /// With `amount` less, that was spent at `spent_at`. The statement `give_back.sql` does the same.
+    pub fn give_back(self, amount: i64, spent_at: SystemTime) -> Self {
+        let since = |start| if spent_at >= start { amount } else { 0 };
+        Self {
+            in_hour: self.in_hour - since(self.hour),
+            in_day: self.in_day - since(self.day),
+            in_all: self.in_all - amount,
+            ..self
+        }
+    }
 }
 
 /// When the window around a moment began.
@@ -138,5 +149,19 @@ mod tests {
             third.at(at(96)).spend(0, caps).map(|spent| spent.in_all),
             Ok(25)
         );
+    }
+
+    #[test]
+    fn what_is_given_back_counts_no_more_where_it_counted() {
+        let spent = |hours| {
+            let spent = Spending::default().at(at(50)).spend(10, SpendingCaps::NONE);
+            let spent = spent.expect("nothing is capped").at(at(hours));
+            let spent = spent.spend(7, SpendingCaps::NONE).expect("nor now");
+            let left = spent.give_back(4, at(50));
+            (left.in_hour, left.in_day, left.in_all)
+        };
+        assert_eq!(spent(50), (13, 13, 13));
+        assert_eq!(spent(51), (7, 13, 13), "another hour");
+        assert_eq!(spent(72), (7, 7, 13), "another day");
     }
 }

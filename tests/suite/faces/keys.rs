@@ -1,11 +1,11 @@
 //! Keys that make and revoke keys: never one that may do, or spend, more.
 
 use piooy::accounts::Scope;
-use piooy::spec::v1::{CreateApiKeyRequest, CreateApiKeyResponse};
+use piooy::spec::v1::{CreateApiKeyRequest, CreateApiKeyResponse, GenerateImageRequest, Task};
 use serde_json::{Value, json};
 
 use super::answers::{Answer, as_grpc_says, over_grpc};
-use super::server::Server;
+use super::server::{QUICK_MODEL, Server};
 
 const KEYS: &str = "/api/v1/apikeys";
 
@@ -71,6 +71,46 @@ async fn no_key_spends_beside_the_caps_of_the_key_that_made_it() {
     }
     let taken = server.make_key(agent, &child(true, json!({}))).await;
     assert_eq!(taken.status, 200, "{}", taken.envelope);
+}
+
+#[tokio::test]
+async fn one_cap_is_spent_over_all_faces() {
+    let server = Server::with(&[("PIOOY_SANDBOX_LIVE", "yes")]).await;
+    let request =
+        json!({"model": QUICK_MODEL, "prompt": "[sandbox:hang] a pebble", "provider": "sandbox"});
+    let quote = server.quote(&server.live_key, &request).await;
+    let price = quote["credits"].as_i64().expect("a price");
+    assert!(price > 1, "one credit less than a picture is something");
+    let caps = json!({"total": 4 * price - 1});
+    let asked = json!({"name": "agent", "scopes": ["generate"], "spendingCaps": caps});
+    let made = server.make_key(&server.live_key, &asked).await.envelope;
+    let key = made["data"]["key"].as_str();
+
+    let rest = async |path: &str| server.rest(key, "POST", path, &request).await.envelope;
+    let mcp = async || server.tool(key, "generate_image", &request).await.of_tool();
+    let grpc = async || {
+        let channel = server.channel().await;
+        let path = "/piooy.v1.GenerationService/GenerateImage";
+        over_grpc::<GenerateImageRequest, Task>(channel, key, path, &request).await
+    };
+    for taken in [
+        rest("/api/v1/generate/image").await,
+        mcp().await,
+        grpc().await,
+    ] {
+        assert_eq!(taken["data"]["credits"]["held"], price, "{taken}");
+    }
+    for refused in [
+        rest("/api/v1/generate/image").await,
+        rest("/api/v1/generate").await,
+        mcp().await,
+        grpc().await,
+    ] {
+        assert_eq!(refused["reason"], "SPENDING_CAP_REACHED", "{refused}");
+        let sentence = refused["message"].as_str().expect("a text");
+        let left = format!("of which {} are left", price - 1);
+        assert!(sentence.contains(&left), "{sentence}");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,12 @@
 //! Quotes over the faces: asked for on one, redeemed on any.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
+use piooy::generation::QUOTE_LIFE;
 use piooy::spec::v1::{GenerateImageRequest, Task};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use super::answers::over_grpc;
 use super::server::{QUICK_MODEL, Server};
+use crate::generation::fixture::aged;
 
 impl Server {
     /// The answer to a request for a quote.
@@ -17,7 +16,7 @@ impl Server {
         answer.envelope["data"].clone()
     }
 
-    /// The same quote as the server would have made it long ago.
+    /// The same quote as the server would have made it when those that expire now were made.
     pub async fn expired(&self, quote: &str) -> String {
         let client = self.database.store().client().await.expect("a connection");
         let secret = "SELECT value FROM secrets WHERE name = 'quotes'";
@@ -26,14 +25,7 @@ impl Server {
             .await
             .expect("is there")
             .get(0);
-        let text = quote.strip_prefix("quote_").expect("begins so");
-        let mut terms = URL_SAFE_NO_PAD.decode(text).expect("is base64");
-        terms.truncate(66);
-        terms[58..].copy_from_slice(&1_700_000_000_u64.to_be_bytes());
-        let mac = Hmac::<Sha256>::new_from_slice(&secret).expect("takes every length");
-        let proof = mac.chain_update(&terms).finalize().into_bytes();
-        terms.extend(proof);
-        format!("quote_{}", URL_SAFE_NO_PAD.encode(terms))
+        aged(quote, &secret, QUOTE_LIFE)
     }
 }
 

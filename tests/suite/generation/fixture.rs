@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::StreamExt;
+use hmac::{Hmac, KeyInit, Mac};
 use object_store::memory::InMemory;
 use piooy::accounts::{Account, Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
@@ -14,6 +16,7 @@ use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task,
 use piooy::ledger::{Balance, Ledger};
 use piooy::providers::{Providers, Sandbox};
 use piooy::store::Store;
+use sha2::Sha256;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -25,6 +28,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const CREDITS: i64 = 1_000;
 /// What a picture of the model `tiny` costs.
 pub const PICTURE: i64 = 10;
+/// What the nodes sign quotes with.
+pub const QUOTE_SECRET: [u8; 32] = [9; 32];
 
 /// Small, quick models. `tiny` can be reached through two upstreams.
 pub const MODELS: &str = r#"
@@ -197,7 +202,7 @@ impl Fixture {
             providers,
             assets: self.assets.clone(),
             egress: support::egress(),
-            quote_secret: [9; 32],
+            quote_secret: QUOTE_SECRET,
         };
         Generation::start(parts, settings).await.unwrap()
     }
@@ -325,6 +330,19 @@ pub async fn refused(node: &Generation, caller: &Caller, request: Request) -> Su
     node.submit(caller, request, None)
         .await
         .expect_err("the request is refused")
+}
+
+/// A quote as whoever has the secret would have made it so much earlier.
+pub fn aged(quote: &str, secret: &[u8], by: Duration) -> String {
+    let text = quote.strip_prefix("quote_").expect("begins so");
+    let mut terms = URL_SAFE_NO_PAD.decode(text).expect("is base64");
+    terms.truncate(66);
+    let (_, expires) = terms.split_last_chunk_mut().expect("ends with a time");
+    *expires = (u64::from_be_bytes(*expires) - by.as_secs()).to_be_bytes();
+    let mac = Hmac::<Sha256>::new_from_slice(secret).expect("takes every length");
+    let proof = mac.chain_update(&terms).finalize().into_bytes();
+    terms.extend(proof);
+    format!("quote_{}", URL_SAFE_NO_PAD.encode(terms))
 }
 
 /// Ends a task of a test key as another node would, but without telling anybody.

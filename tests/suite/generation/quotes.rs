@@ -6,7 +6,7 @@ use piooy::catalog::MediaType;
 use piooy::gate::Caller;
 use piooy::generation::{Generation, QUOTE_LIFE, QuoteError, Request, Scene, SubmitError};
 
-use super::fixture::{Fixture, PICTURE, picture, refused, run};
+use super::fixture::{CREDITS, Fixture, PICTURE, QUOTE_SECRET, aged, ended, picture, refused, run};
 
 fn free(prompt: &str) -> Request {
     Request {
@@ -109,6 +109,62 @@ async fn a_quote_does_not_change_what_an_idempotency_key_stands_for() {
         let task = node.submit(&caller, again, Some("key")).await.unwrap();
         assert_eq!(task.id, first);
     }
+}
+
+/// Whoever heard no answer repeats the call as it was, and does not know how long ago the first one
+/// came through.
+#[tokio::test]
+async fn a_call_repeated_after_its_quote_expired_is_the_task_it_was() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let fresh = quoted(&node, &caller, &picture("a fox")).await;
+    let over = Request {
+        quote: fresh
+            .quote
+            .as_ref()
+            .map(|quote| aged(quote, &QUOTE_SECRET, QUOTE_LIFE)),
+        ..fresh.clone()
+    };
+    let first = node.submit(&caller, fresh, Some("key")).await.unwrap();
+    // While it runs and when it has ended; also another process and another key of the account.
+    let again = node.submit(&caller, over.clone(), Some("key")).await;
+    assert_eq!(again.unwrap().id, first.id);
+    let done = ended(&node, &caller, first.id).await;
+    for (node, caller) in [
+        (&node, &caller),
+        (&fixture.node().await, &fixture.live().await),
+    ] {
+        let again = node.submit(caller, over.clone(), Some("key")).await;
+        assert_eq!(again.unwrap(), done);
+    }
+    assert_eq!(fixture.balance().await.available, CREDITS - PICTURE);
+
+    // It is the key that stands for the task: without it, or with another, the quote has expired.
+    for key in [None, Some("another key")] {
+        let refused = node.submit(&caller, over.clone(), key).await;
+        assert!(
+            matches!(refused, Err(SubmitError::Quote(QuoteError::Expired))),
+            "{key:?}: {refused:?}"
+        );
+    }
+    // Nor does the key give anything to a request that it does not stand for, or to someone else.
+    let other = Request {
+        prompt: "a wolf".to_owned(),
+        ..over.clone()
+    };
+    let refused = node.submit(&caller, other, Some("key")).await;
+    assert!(matches!(
+        refused,
+        Err(SubmitError::Quote(QuoteError::OtherRequest))
+    ));
+    let stranger = fixture.stranger().await;
+    let refused = node.submit(&stranger, over, Some("key")).await;
+    assert!(matches!(
+        refused,
+        Err(SubmitError::Quote(QuoteError::OtherAccount))
+    ));
+    assert_eq!(fixture.balance().await.available, CREDITS - PICTURE);
+    fixture.assert_sound().await;
 }
 
 #[tokio::test]
