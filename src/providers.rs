@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+mod comfyui;
 mod content;
 mod failure;
 mod fal;
@@ -33,6 +34,7 @@ mod job;
 mod sandbox;
 mod spill;
 
+pub use comfyui::{Comfyui, ComfyuiError};
 pub use content::{ByteStream, Content, FetchError, Rendered};
 pub use failure::{Cause, Failure, FailureReason, SubmitFailure};
 pub use fal::Fal;

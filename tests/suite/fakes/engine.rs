@@ -158,6 +158,16 @@ impl Engine {
         Ok(Some((job, stage)))
     }
 
+    /// The jobs that wait or run, in the order of their ids, without those that were forgotten.
+    pub fn open(&self) -> Vec<(Taken, Stage)> {
+        let state = self.lock();
+        let kept = |job: &&Taken| job.directives.job != directive::Job::Forgotten;
+        let jobs = state.jobs.values().filter(kept);
+        jobs.map(|job| (job.clone(), job.stage()))
+            .filter(|(_, stage)| matches!(stage, Stage::Queued | Stage::Running))
+            .collect()
+    }
+
     /// Stops a job that is not done; whether it was stopped.
     pub fn cancel(&self, id: &str) -> bool {
         let mut state = self.lock();
