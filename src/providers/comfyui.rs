@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +32,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -56,6 +58,9 @@ const FILES: [&str; 4] = ["images", "gifs", "videos", "video"];
 /// The first version that takes ids of the client's choice.
 const VERSION_MIN: [u32; 3] = [0, 3, 45];
 
+/// How long a submission that was sent may take to be in the queue. Of 8 MB, 0.3.64 makes that within a
+/// second.
+const ARRIVAL_MAX: Duration = Duration::from_secs(3);
 /// What callers are told when a workflow, or what it needs, is not there.
 const RETIRED: &str = "the upstream no longer has the model";
 
@@ -551,14 +556,22 @@ impl Provider for Comfyui {
         })
     }
 
-    /// The server takes up calls in the order in which they come, so a submission that is in neither
-    /// place when this call is answered is in neither for good.
+    /// A large graph takes the server a moment to read, even when whoever sent it has gone, so what is
+    /// nowhere is looked for twice.
     async fn lookup(&self, job: &Job) -> Lookup {
         let id = prompt_id(job);
-        match self.server.place(&id).await {
-            Ok(Place::Nowhere) if self.server.takes_ids().await => Lookup::NotSubmitted,
-            Ok(Place::Nowhere) | Err(_) => Lookup::CannotTell,
+        let mut place = self.server.place(&id).await;
+        if let Ok(Place::Nowhere) = place {
+            if !self.server.takes_ids().await {
+                return Lookup::CannotTell;
+            }
+            sleep(ARRIVAL_MAX).await;
+            place = self.server.place(&id).await;
+        }
+        match place {
+            Ok(Place::Nowhere) => Lookup::NotSubmitted,
             Ok(Place::Waiting | Place::Running | Place::Ended(_)) => Lookup::Found(id),
+            Err(_) => Lookup::CannotTell,
         }
     }
 

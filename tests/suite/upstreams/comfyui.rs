@@ -163,27 +163,46 @@ async fn whether_a_lost_submission_arrived_can_be_asked() {
     let provider = &*specimen.provider;
     for directive in ["hang", "cut", "garbled"] {
         let job = specimen.job(&format!("[fake:submit={directive}] lost"));
-        assert_eq!(provider.lookup(&job).await, Lookup::NotSubmitted);
         provider.submit(&job).await.expect_err("its answer is lost");
         let Lookup::Found(id) = provider.lookup(&job).await else {
             panic!("{directive}: it arrived");
         };
         let ended = end(provider, &job, &id).await;
         assert!(matches!(ended, Poll::Done(_)), "{directive}: {ended:?}");
-        assert_eq!(
-            provider.lookup(&job).await,
-            Lookup::Found(id),
-            "it is in the history"
-        );
-        let second = Job { attempt: 2, ..job };
-        assert_eq!(provider.lookup(&second).await, Lookup::NotSubmitted);
+        let found = provider.lookup(&job).await;
+        assert_eq!(found, Lookup::Found(id), "it is in the history");
     }
-    let job = specimen.job("[fake:submit=broken] lost");
-    provider.submit(&job).await.expect_err("it breaks");
-    assert_eq!(provider.lookup(&job).await, Lookup::NotSubmitted);
-    assert_eq!(specimen.absent.lookup(&job).await, Lookup::CannotTell);
+}
+
+#[tokio::test]
+async fn only_what_is_certainly_not_there_was_not_submitted() {
+    let specimen = specimen().await;
+    let provider = &*specimen.provider;
+    let broken = specimen.job("[fake:submit=broken] lost");
+    provider.submit(&broken).await.expect_err("it breaks");
+    let first = specimen.job("the first attempt arrives");
+    taken(provider, &first).await;
+    let second = Job {
+        attempt: 2,
+        ..first
+    };
+    let late = specimen.job("on its way");
+    let arrives = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        taken(provider, &late).await
+    };
+    let (broken_found, second_found, late_found, id) = tokio::join!(
+        provider.lookup(&broken),
+        provider.lookup(&second),
+        provider.lookup(&late),
+        arrives
+    );
+    assert_eq!(broken_found, Lookup::NotSubmitted);
+    assert_eq!(second_found, Lookup::NotSubmitted);
+    assert_eq!(late_found, Lookup::Found(id));
+    assert_eq!(specimen.absent.lookup(&late).await, Lookup::CannotTell);
     let wrong_key = specimen.wrong_key.as_ref().expect("there are keys");
-    assert_eq!(wrong_key.lookup(&job).await, Lookup::CannotTell);
+    assert_eq!(wrong_key.lookup(&late).await, Lookup::CannotTell);
 }
 
 #[tokio::test]
