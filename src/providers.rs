@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
+mod comfyui;
 mod content;
 mod failure;
 mod fal;
@@ -38,6 +39,7 @@ mod sandbox;
 mod spill;
 mod standard_webhooks;
 
+pub use comfyui::{Comfyui, ComfyuiError};
 pub use content::{ByteStream, Content, FetchError, Rendered};
 pub use failure::{Cause, Failure, FailureReason, SubmitFailure};
 pub use fal::Fal;

@@ -1,5 +1,6 @@
 //! From the settings to the upstreams that this server can reach, and what works of them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -8,7 +9,7 @@ use url::{Host, Url};
 use super::Failure;
 use crate::catalog::Catalog;
 use crate::providers::{
-    Connection, Fal, Gemini, Kie, OpenAi, Probe, Provider, Providers, Replicate, Sandbox,
+    Comfyui, Connection, Fal, Gemini, Kie, OpenAi, Probe, Provider, Providers, Replicate, Sandbox,
 };
 use crate::settings::{Dialect, Settings, Upstream, missing_upstreams};
 
@@ -16,6 +17,8 @@ use crate::settings::{Dialect, Settings, Upstream, missing_upstreams};
 const FAL_KEYS: &str = "https://rest.fal.ai/.well-known/jwks.json";
 /// Where kie.ai takes pictures.
 const KIE_UPLOADS: &str = "https://kieai.redpandaai.co";
+/// Where the workflows of a ComfyUI server are, in the directory of data.
+const WORKFLOWS: &str = "workflows";
 /// Routes that are probed at the same time.
 const PROBES_MAX: usize = 8;
 
@@ -26,7 +29,7 @@ const PROBES_MAX: usize = 8;
 pub fn providers(settings: &Settings) -> Result<Providers, Failure> {
     let mut providers = Providers::new(Arc::new(Sandbox::default()));
     for upstream in &settings.upstreams {
-        let provider = provider(upstream)
+        let provider = provider(upstream, &settings.data_dir)
             .map_err(|error| format!("the upstream {} cannot be used: {error}", upstream.name))?;
         providers = providers.with(provider);
         if let Some(jobs) = upstream.jobs {
@@ -39,7 +42,7 @@ pub fn providers(settings: &Settings) -> Result<Providers, Failure> {
     Ok(providers)
 }
 
-fn provider(upstream: &Upstream) -> Result<Arc<dyn Provider>, Failure> {
+fn provider(upstream: &Upstream, data_dir: &Path) -> Result<Arc<dyn Provider>, Failure> {
     let name = upstream.name.as_str();
     let connection = Connection::new(upstream.url.clone())?;
     let key = upstream.key.as_ref().map(|key| key.expose());
@@ -71,6 +74,11 @@ fn provider(upstream: &Upstream) -> Result<Arc<dyn Provider>, Failure> {
                 key.unwrap_or_default(),
                 webhook_key,
             )?)
+        }
+        Dialect::ComfyUi => {
+            let usual = || data_dir.join(WORKFLOWS);
+            let workflows = upstream.workflows.clone().unwrap_or_else(usual);
+            Arc::new(Comfyui::new(name, connection, key, &workflows)?)
         }
     })
 }

@@ -228,13 +228,26 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Response, NoAnswer> 
     request.send().await.map_err(NoAnswer::of)
 }
 
+/// Sends a call whose answer may be longer than most.
+pub(super) async fn ask_within(
+    request: RequestBuilder,
+    bytes_max: usize,
+) -> Result<Answer, NoAnswer> {
+    let response = send(request).await?;
+    read_within(response, bytes_max).await
+}
+
 /// Reads the whole of an answer.
-pub(super) async fn read(mut response: Response) -> Result<Answer, NoAnswer> {
+pub(super) async fn read(response: Response) -> Result<Answer, NoAnswer> {
+    read_within(response, ANSWER_BYTES_MAX).await
+}
+
+async fn read_within(mut response: Response, bytes_max: usize) -> Result<Answer, NoAnswer> {
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(NoAnswer::cut)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+        if body.len() + chunk.len() > bytes_max {
             return Err(NoAnswer::Lost("the answer is too long".to_owned()));
         }
         body.extend_from_slice(&chunk);

@@ -192,6 +192,23 @@ impl Inputs {
         self
     }
 
+    /// With the fields of another map, in place of its own where both have one.
+    pub(super) fn overlaid(&self, over: &Self) -> Self {
+        let own = self.fields.iter().filter(|(field, _)| !over.has(field));
+        let fields = own.chain(&over.fields).cloned().collect();
+        Self { fields }
+    }
+
+    /// Whether a field is mapped.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.fields().any(|known| known == field)
+    }
+
+    /// The upstream's names of what is mapped.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(field, _)| field.as_str())
+    }
+
     /// Whether nothing is mapped.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -83,7 +83,15 @@ impl Job {
         usual: &Inputs,
         images: &[String],
     ) -> Result<Map<String, Value>, Failure> {
-        let inputs = self.inputs.as_deref().unwrap_or(usual);
+        self.input_as(self.inputs.as_deref().unwrap_or(usual), images)
+    }
+
+    /// What is sent to the upstream by this map, and no other.
+    pub(super) fn input_as(
+        &self,
+        inputs: &Inputs,
+        images: &[String],
+    ) -> Result<Map<String, Value>, Failure> {
         let mut filled = inputs.fill(self, images)?;
         for (field, value) in &self.fixed {
             filled.insert(field.clone(), value.as_str().into());

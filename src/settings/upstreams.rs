@@ -3,13 +3,14 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | environment | the upstream's usual variable for the key, such as `FAL_KEY`; `PIOOY_<NAME>_URL`, `PIOOY_<NAME>_JOBS` |
-//! | `piooy.toml` | `[upstreams.NAME]` with `key`, `url`, `jobs`, `webhook_key`; a name of one's own needs `dialect` |
+//! | environment | the upstream's usual variable for the key, such as `FAL_KEY`; `PIOOY_<NAME>_` and a setting's name in capitals for the others |
+//! | `piooy.toml` | `[upstreams.NAME]` with `key`, `url`, `jobs`, `webhook_key`, `workflows`; a name of one's own needs `dialect` |
 //!
 //! The environment goes before the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use toml::{Table, Value};
 use url::Url;
@@ -22,6 +23,9 @@ use super::{Secret, parse};
 pub(super) const TABLES: &str = "upstreams";
 /// The most jobs at an upstream at once that may be asked for.
 const JOBS_MAX: usize = 100_000;
+
+/// What the environment may say of any upstream.
+const SETTINGS: [&str; 4] = ["URL", "JOBS", "WEBHOOK_KEY", "WORKFLOWS"];
 
 /// The language of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,15 +40,18 @@ pub enum Dialect {
     Replicate,
     /// kie.ai's jobs.
     Kie,
+    /// ComfyUI's prompts, from workflows on this side.
+    ComfyUi,
 }
 
 impl Dialect {
-    const NAMED: [(&'static str, Self); 5] = [
+    const NAMED: [(&'static str, Self); 6] = [
         ("fal", Self::Fal),
         ("gemini", Self::Gemini),
         ("openai", Self::OpenAi),
         ("replicate", Self::Replicate),
         ("kie", Self::Kie),
+        ("comfyui", Self::ComfyUi),
     ];
 }
 
@@ -63,6 +70,8 @@ pub struct Upstream {
     pub key: Option<Secret>,
     /// What its webhooks are signed with, where that is not told by itself.
     pub webhook_key: Option<Secret>,
+    /// The directory of the workflows that it may be asked for; none: `workflows` in the directory of data.
+    pub workflows: Option<PathBuf>,
     /// How many jobs of this server it may have at once; none: no bound.
     pub jobs: Option<usize>,
 }
@@ -79,7 +88,7 @@ struct Known {
     key: &'static str,
 }
 
-const KNOWN: [Known; 9] = [
+const KNOWN: [Known; 10] = [
     Known {
         name: "fal",
         title: "fal",
@@ -114,6 +123,13 @@ const KNOWN: [Known; 9] = [
         dialect: Dialect::Kie,
         url: "https://api.kie.ai",
         key: "KIE_API_KEY",
+    },
+    Known {
+        name: "comfyui",
+        title: "ComfyUI",
+        dialect: Dialect::ComfyUi,
+        url: "",
+        key: "",
     },
     Known {
         name: "sdcpp",
@@ -176,9 +192,9 @@ pub fn missing(set_up: &[Upstream]) -> impl Iterator<Item = (&'static str, Strin
 
 /// The variables that are read here and begin as this program's own do.
 pub(super) fn variables() -> impl Iterator<Item = String> {
-    KNOWN.iter().flat_map(|known| {
-        ["URL", "JOBS", "WEBHOOK_KEY"].map(|setting| variable(known.name, setting))
-    })
+    KNOWN
+        .iter()
+        .flat_map(|known| SETTINGS.map(|setting| variable(known.name, setting)))
 }
 
 /// The README's table of upstreams.
@@ -274,6 +290,7 @@ fn upstream(
     let url = get(sources, "url", own("URL"), "an http or https URL");
     let jobs = get(sources, "jobs", own("JOBS"), "a whole number from 1");
     let webhook_key = get(sources, "webhook_key", own("WEBHOOK_KEY"), "a text");
+    let workflows = get(sources, "workflows", own("WORKFLOWS"), "a directory");
     let dialect = match known {
         Some(known) => Some(known.dialect),
         None => {
@@ -286,7 +303,11 @@ fn upstream(
             });
             if found.is_none() {
                 let place = format!("upstreams.{name}.dialect");
-                wrong(sources, &place, "fal, gemini, openai, replicate or kie");
+                wrong(
+                    sources,
+                    &place,
+                    "fal, gemini, openai, replicate, kie or comfyui",
+                );
             }
             found
         }
@@ -296,7 +317,7 @@ fn upstream(
         wrong(
             sources,
             &place,
-            "key, url, jobs, webhook_key and dialect alone",
+            "key, url, jobs, webhook_key, workflows and dialect alone",
         );
     }
     let default_url = known.map(|known| known.url).filter(|url| !url.is_empty());
@@ -347,6 +368,7 @@ fn upstream(
         is_elsewhere,
         key: secret(key),
         webhook_key: secret(webhook_key),
+        workflows: workflows.map(|(_, text)| text.into()),
         jobs,
     })
 }

@@ -1,6 +1,7 @@
 //! Local servers that speak the languages of the upstreams: their paths, shapes, states, errors and
 //! delays, from their documentation. What goes wrong is up to the prompt ([`directive`]).
 
+pub mod comfyui;
 pub mod directive;
 pub mod engine;
 pub mod fal;

@@ -2,6 +2,7 @@
 //! language; and whatever upstreams do, nobody pays twice.
 
 mod chaos;
+mod comfyui;
 mod conformance;
 mod fal;
 mod gemini;

@@ -112,6 +112,16 @@ impl Engine {
         taken
     }
 
+    /// Takes a job under an id that the caller chose.
+    pub fn take_as(&self, id: &str, prompt: &str, body: Value) -> Taken {
+        let mut taken = self.take(prompt, body);
+        let mut state = self.lock();
+        state.jobs.remove(&taken.id);
+        taken.id = id.to_owned();
+        state.jobs.insert(id.to_owned(), taken.clone());
+        taken
+    }
+
     /// How often a prompt was taken.
     pub fn accepted(&self, prompt: &str) -> u32 {
         self.lock()
@@ -159,6 +169,16 @@ impl Engine {
         }
         let stage = job.stage();
         Ok(Some((job, stage)))
+    }
+
+    /// The jobs that wait or run, in the order of their ids, without those that were forgotten.
+    pub fn open(&self) -> Vec<(Taken, Stage)> {
+        let state = self.lock();
+        let kept = |job: &&Taken| job.directives.job != directive::Job::Forgotten;
+        let jobs = state.jobs.values().filter(kept);
+        jobs.map(|job| (job.clone(), job.stage()))
+            .filter(|(_, stage)| matches!(stage, Stage::Queued | Stage::Running))
+            .collect()
     }
 
     /// Stops a job that is not done; whether it was stopped.

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::directive::{self, Directives, Submit};
+use super::directive::{self, Submit};
 use super::engine::{Engine, KEY, Serving, Stage, Taken, clip, json as answer, picture};
 
 /// A sketch, which is longer than any other text of an answer.
@@ -192,7 +192,7 @@ async fn generate(fake: &Fake, body: Value) -> Response {
         let words = "contents are required";
         return named(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", words);
     };
-    match Directives::of(&prompt).submit {
+    match fake.engine.directives(&prompt).submit {
         Submit::Policy => {
             return ok(&json!({
                 "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 7}
@@ -276,7 +276,7 @@ async fn interact(fake: &Fake, body: Value) -> Response {
             "not in the background",
         );
     }
-    match Directives::of(&prompt).submit {
+    match fake.engine.directives(&prompt).submit {
         Submit::Policy => {
             let words = "The input was blocked for safety reasons.";
             return coded(StatusCode::BAD_REQUEST, "prohibited_content", words);

@@ -19,7 +19,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::directive::{self, Directives, Submit};
+use super::directive::{self, Submit};
 use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
 
 /// What its webhooks are signed with.
@@ -116,7 +116,7 @@ async fn create(State(fake): Shared, body: Bytes) -> Response {
     let Some(prompt) = prompt.map(str::to_owned) else {
         return said(422, "prompt is required", Value::Null);
     };
-    let refused = match Directives::of(&prompt).submit {
+    let refused = match fake.engine.directives(&prompt).submit {
         Submit::Policy => Some((
             400,
             "Your prompt was flagged as violating content policies.",

@@ -221,7 +221,7 @@ async fn pictures(State(fake): Shared, headers: HeaderMap, body: Bytes) -> Respo
     let Some((prompt, asked)) = asked(&headers, &body) else {
         return fake.error(StatusCode::BAD_REQUEST, "missing", "Missing: 'prompt'.");
     };
-    let directives = Directives::of(&prompt);
+    let directives = fake.engine.directives(&prompt);
     if let Some(refusal) = fake.refusal(&directives) {
         return refusal;
     }
@@ -270,7 +270,7 @@ async fn video(State(fake): Shared, headers: HeaderMap, body: Bytes) -> Response
     let Some((prompt, asked)) = asked(&headers, &body) else {
         return fake.error(StatusCode::BAD_REQUEST, "missing", "Missing: 'prompt'.");
     };
-    if let Some(refusal) = fake.refusal(&Directives::of(&prompt)) {
+    if let Some(refusal) = fake.refusal(&fake.engine.directives(&prompt)) {
         return refusal;
     }
     let taken = fake.engine.take(&prompt, asked);

@@ -19,7 +19,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::directive::{self, Directives, Submit};
+use super::directive::{self, Submit};
 use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
 
 /// What its webhooks are signed with.
@@ -175,7 +175,7 @@ async fn create(fake: &Arc<Fake>, model: &str, body: &[u8]) -> Response {
     let Some(prompt) = prompt.map(str::to_owned) else {
         return invalid("- input: prompt is required");
     };
-    match Directives::of(&prompt).submit {
+    match fake.engine.directives(&prompt).submit {
         Submit::Input => return invalid("- input.resolution: Must be one of 1K, 2K, 4K"),
         Submit::Busy => {
             return error(
