@@ -228,11 +228,6 @@ impl Prediction {
             Some(refusal) if known_same => Err(format!(
                 "{prompt} has a key with its task, and was refused: {refusal:?}"
             )),
-            Some(Answer::QuoteExpired) if over => Ok(()),
-            Some(answer) if over || answer == Answer::QuoteExpired => Err(format!(
-                "{prompt} has {:?} and was refused: {answer:?}",
-                asked.quote
-            )),
             Some(Answer::KeyReused) => match others.as_slice() {
                 [] => Err(format!("the key of {prompt} stands for nothing else")),
                 [other] => {
@@ -246,6 +241,11 @@ impl Prediction {
             },
             Some(refusal) if known_other => Err(format!(
                 "{prompt} has a key with a task, and was refused: {refusal:?}"
+            )),
+            Some(Answer::QuoteExpired) if over => Ok(()),
+            Some(answer) if over || answer == Answer::QuoteExpired => Err(format!(
+                "{prompt} has {:?} and was refused: {answer:?}",
+                asked.quote
             )),
             Some(refusal) => {
                 let said = format!("{prompt} for {price} was refused: {refusal:?}");
