@@ -5,8 +5,8 @@
 //! what will be. Nothing else adds entries to the journal.
 //!
 //! Whoever wrote last remembers where the chains ended ([`Ends`]) and can work out the next batch before
-//! the locks are taken; [`Chains::resume`] then takes them and ends the transaction if anybody else wrote
-//! meanwhile. That saves a round trip, and is as safe: what is remembered only decides what is tried.
+//! the locks are taken; [`Chains::resume`] then takes them and ends the transaction unless the chains end
+//! exactly so. That saves a round trip, and is as safe: what is remembered only decides what is tried.
 //!
 //! **Lock order**: one call, with every account
 //! of the transaction, before any row lock; see `V2__ledger.sql`.
@@ -60,10 +60,19 @@ struct End {
 #[derive(Debug)]
 pub struct Chains {
     ends: HashMap<Uuid, End>,
-    /// The accounts and the numbers of their last entries, as they were remembered.
-    remembered: (Vec<Uuid>, Vec<i64>),
+    remembered: Remembered,
     at: SystemTime,
     added: Added,
+}
+
+/// Where chains were remembered to end, as columns.
+#[derive(Debug, Default)]
+struct Remembered {
+    accounts: Vec<Uuid>,
+    sequences: Vec<i64>,
+    available: Vec<i64>,
+    held: Vec<i64>,
+    open: Vec<i32>,
 }
 
 /// Entries as columns, which is how PostgreSQL takes a batch.
@@ -128,7 +137,7 @@ impl Chains {
         }
         Ok(Self {
             ends,
-            remembered: (Vec::new(), Vec::new()),
+            remembered: Remembered::default(),
             at,
             added: Added::default(),
         })
@@ -138,11 +147,18 @@ impl Chains {
     /// To be sent before anything that rests on what was worked out.
     ///
     /// # Errors
-    /// [`StoreError::is_outdated`] when a chain went on since; the transaction is over then.
+    /// [`StoreError::is_outdated`] when a chain does not end as remembered; the transaction is over then.
     pub async fn resume(&self, client: &impl GenericClient) -> Result<SystemTime, StoreError> {
-        let (accounts, sequences) = &self.remembered;
+        let remembered = &self.remembered;
+        let values: [&(dyn ToSql + Sync); 5] = [
+            &remembered.accounts,
+            &remembered.sequences,
+            &remembered.available,
+            &remembered.held,
+            &remembered.open,
+        ];
         let statement = client.prepare_cached(RESUME).await?;
-        let row = client.query_one(&statement, &[accounts, sequences]).await?;
+        let row = client.query_one(&statement, &values).await?;
         Ok(row.try_get(0)?)
     }
 
@@ -344,8 +360,14 @@ impl Ends {
         let known = self.known();
         let end = |account| Some((account, *known.get(&account)?));
         let ends: HashMap<_, _> = accounts.into_iter().map(end).collect::<Option<_>>()?;
-        let sequence = |(account, end): (&Uuid, &End)| (*account, end.sequence);
-        let remembered = ends.iter().map(sequence).unzip();
+        let mut remembered = Remembered::default();
+        for (account, end) in &ends {
+            remembered.accounts.push(*account);
+            remembered.sequences.push(end.sequence);
+            remembered.available.push(end.balance.available);
+            remembered.held.push(end.balance.held);
+            remembered.open.push(end.open);
+        }
         Some(Chains {
             ends,
             remembered,
@@ -441,7 +463,7 @@ mod tests {
             };
             Self {
                 ends: HashMap::from([(account, end)]),
-                remembered: (Vec::new(), Vec::new()),
+                remembered: Remembered::default(),
                 at: SystemTime::UNIX_EPOCH,
                 added: Added::default(),
             }

@@ -1,1 +1,1 @@
-SELECT ledger_resume($1, $2)
+SELECT ledger_resume($1, $2, $3, $4, $5)

@@ -1,7 +1,7 @@
 //! Credits under concurrency: never below zero, never moved twice, never moved by reading.
 
 use futures_util::future::join_all;
-use piooy::generation::{Credits, Event, Request, Status, SubmitError, TaskError};
+use piooy::generation::{Credits, Event, Generation, Request, Status, SubmitError, TaskError};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
@@ -48,6 +48,37 @@ async fn of_two_hundred_at_once_exactly_those_are_accepted_that_can_pay() {
         (PICTURE - 1, PAYABLE * PICTURE)
     );
     fixture.assert_sound().await;
+}
+
+/// A batch is worked out from where the one before it will have left the account, and that one may fail:
+/// when another server wrote to the account meanwhile, or a key was used there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_batch_that_failed_is_worked_out_anew() {
+    const TOGETHER: usize = 384;
+    const ROUNDS: usize = 4;
+    let fixture = Fixture::with_plan(100_000, true).await;
+    fixture.grant(fixture.account.id, 100_000_000).await;
+    let nodes = [fixture.node().await, fixture.node().await];
+    let caller = fixture.live().await;
+    let submit = async |node: &Generation, key: Option<&str>| {
+        let request = picture("[sandbox:delay=10m] a fox");
+        node.submit(&caller, request, key).await.unwrap()
+    };
+    let mut accepted = 0;
+    for round in 0..ROUNDS {
+        let key = format!("round {round}");
+        // One alone behind the other's back, then both at once.
+        let first = submit(&nodes[1], Some(&key)).await;
+        let alone = join_all((0..TOGETHER).map(|_| submit(&nodes[0], None))).await;
+        let both = join_all((0..2 * TOGETHER).map(|index| submit(&nodes[index % 2], None))).await;
+        let known = (0..TOGETHER).map(|index| (index == 7).then_some(key.as_str()));
+        let again = join_all(known.map(|key| submit(&nodes[0], key))).await;
+        assert_eq!(again[7].id, first.id);
+        accepted += alone.len() + both.len() + again.len();
+        fixture.assert_sound().await;
+    }
+    let price = CREDITS + 100_000_000 - fixture.balance().await.available;
+    assert_eq!(price, accepted as i64 * PICTURE);
 }
 
 /// A batch that the database refuses is tried again job by job.
