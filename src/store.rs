@@ -38,7 +38,7 @@ mod pipeline;
 mod private_cluster;
 
 pub use listen::{Heard, Listener};
-pub use pipeline::Line;
+pub use pipeline::{Columns, Line, parameters};
 pub use private_cluster::{ClusterError, ClusterOptions, Opened, PrivateCluster, SharedCluster};
 
 /// A pooled connection. Statements that run often belong in its `prepare_cached`: they are parsed

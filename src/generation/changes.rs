@@ -40,6 +40,7 @@ use crate::store::{Store, StoreError};
 mod decide;
 mod spending;
 mod writer;
+mod writing;
 
 pub(super) use spending::CapReached;
 

@@ -5,7 +5,7 @@
 //! what will be. Nothing else adds entries to the journal.
 //!
 //! Whoever wrote last remembers where the chains ended ([`Ends`]) and can work out the next batch before
-//! the locks are taken; [`Chains::resume`] then takes them and ends the transaction unless the chains end
+//! the locks are taken; [`Chains::resumed`] then says what has to be so, which ends the transaction unless the chains end
 //! exactly so. That saves a round trip, and is as safe: what is remembered only decides what is tried.
 //!
 //! **Lock order**: one call, with every account
@@ -23,7 +23,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::{Balance, Kind};
-use crate::store::StoreError;
+use crate::store::{Columns, StoreError, parameters};
 
 /// Why a movement cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -91,21 +91,27 @@ struct Added {
 }
 
 const LOCK: &str = include_str!("sql/lock.sql");
-const RESUME: &str = include_str!("sql/resume.sql");
 const APPEND: &str = include_str!("sql/append.sql");
-const GIVE_BACK: &str = include_str!("sql/give_back.sql");
+
+impl Default for Chains {
+    /// Of no account.
+    fn default() -> Self {
+        Self {
+            ends: HashMap::new(),
+            remembered: Remembered::default(),
+            at: SystemTime::UNIX_EPOCH,
+            added: Added::default(),
+        }
+    }
+}
 
 impl Chains {
-    /// Prepares the statements of [`Chains::lock`], [`Chains::resume`] and [`Chains::append`], for
-    /// whoever sends them in a pipeline.
+    /// Prepares the statement of [`Chains::lock`], for whoever sends it in a pipeline.
     ///
     /// # Errors
     /// When the store cannot be reached.
     pub async fn prepare(client: &impl GenericClient) -> Result<(), StoreError> {
         client.prepare_cached(LOCK).await?;
-        client.prepare_cached(RESUME).await?;
-        client.prepare_cached(APPEND).await?;
-        client.prepare_cached(GIVE_BACK).await?;
         Ok(())
     }
 
@@ -143,23 +149,25 @@ impl Chains {
         })
     }
 
-    /// Takes the locks of chains whose ends were remembered, and answers when the transaction began.
-    /// To be sent before anything that rests on what was worked out.
-    ///
-    /// # Errors
-    /// [`StoreError::is_outdated`] when a chain does not end as remembered; the transaction is over then.
-    pub async fn resume(&self, client: &impl GenericClient) -> Result<SystemTime, StoreError> {
-        let remembered = &self.remembered;
-        let values: [&(dyn ToSql + Sync); 5] = [
-            &remembered.accounts,
-            &remembered.sequences,
-            &remembered.available,
-            &remembered.held,
-            &remembered.open,
-        ];
-        let statement = client.prepare_cached(RESUME).await?;
-        let row = client.query_one(&statement, &values).await?;
-        Ok(row.try_get(0)?)
+    /// Where chains were remembered to end, as the parameters of `ledger_resume`: it takes their locks, and
+    /// ends the transaction when one does not end so. To come before anything that rests on what was worked
+    /// out. None when the chains are locked already.
+    #[must_use]
+    pub fn resumed(&self) -> Columns<'_> {
+        let Remembered {
+            accounts,
+            sequences,
+            available,
+            held,
+            open,
+        } = &self.remembered;
+        vec![
+            Box::new(accounts),
+            Box::new(sequences),
+            Box::new(available),
+            Box::new(held),
+            Box::new(open),
+        ]
     }
 
     /// When the transaction that locked the chains began, by the database's clock. Not known yet when
@@ -285,39 +293,39 @@ impl Chains {
         Ok(())
     }
 
-    /// Appends what was added. To be sent before the COMMIT of the transaction that locked.
-    ///
-    /// # Errors
-    /// When the store cannot be reached, or refuses an entry.
-    pub async fn append(&self, client: &impl GenericClient) -> Result<(), StoreError> {
-        futures_util::try_join!(self.append_entries(client), self.give_back(client))?;
-        Ok(())
+    /// What was added, as the parameters of `ledger_append`. To be written by the transaction that holds
+    /// the locks.
+    #[must_use]
+    pub fn entries(&self) -> Columns<'_> {
+        let Added {
+            accounts,
+            sequences,
+            kinds,
+            amounts,
+            available,
+            held,
+            open,
+            tasks,
+            notes,
+        } = &self.added;
+        let (given_back_to, most) = self.given_back();
+        vec![
+            Box::new(accounts),
+            Box::new(sequences),
+            Box::new(kinds),
+            Box::new(amounts),
+            Box::new(available),
+            Box::new(held),
+            Box::new(open),
+            Box::new(tasks),
+            Box::new(notes),
+            Box::new(given_back_to),
+            Box::new(most),
+        ]
     }
 
-    async fn append_entries(&self, client: &impl GenericClient) -> Result<(), StoreError> {
-        let added = &self.added;
-        if added.accounts.is_empty() {
-            return Ok(());
-        }
-        let statement = client.prepare_cached(APPEND).await?;
-        let values: [&(dyn ToSql + Sync); 9] = [
-            &added.accounts,
-            &added.sequences,
-            &added.kinds,
-            &added.amounts,
-            &added.available,
-            &added.held,
-            &added.open,
-            &added.tasks,
-            &added.notes,
-        ];
-        client.execute(&statement, &values).await?;
-        Ok(())
-    }
-
-    /// Sees to it that no lot is refilled with what tasks give back beyond what the lots lacked. How much
-    /// that is follows from the most that was ever available.
-    async fn give_back(&self, client: &impl GenericClient) -> Result<(), StoreError> {
+    /// The accounts to which tasks gave credits back, and the most that each had available since.
+    fn given_back(&self) -> (Vec<Uuid>, Vec<i64>) {
         let Added {
             accounts,
             kinds,
@@ -331,12 +339,18 @@ impl Chains {
                 *most = i64::max(*most, *available);
             }
         }
-        if most.is_empty() {
-            return Ok(());
-        }
-        let (accounts, most): (Vec<Uuid>, Vec<i64>) = most.into_iter().unzip();
-        let statement = client.prepare_cached(GIVE_BACK).await?;
-        client.execute(&statement, &[&accounts, &most]).await?;
+        most.into_iter().unzip()
+    }
+
+    /// Appends what was added. To be sent before the COMMIT of the transaction that locked.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or refuses an entry.
+    pub async fn append(&self, client: &impl GenericClient) -> Result<(), StoreError> {
+        let statement = client.prepare_cached(APPEND).await?;
+        client
+            .execute(&statement, &parameters(&self.entries()))
+            .await?;
         Ok(())
     }
 }

@@ -6,6 +6,8 @@
 //! and COMMIT with the last ones. Prepare first: a statement that must be prepared on the way loses
 //! its place.
 //!
+//! A statement that is a transaction of its own ([`Line::alone`]) needs neither BEGIN nor COMMIT.
+//!
 //! On one [`Line`] even transactions follow each other without waiting: the server finds the next one in its
 //! hands when it has committed the last.
 
@@ -13,8 +15,23 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::Object;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row, Statement};
 
 use super::{Client, Store, StoreError};
+
+/// Parameters of a statement, in their order; a batch is taken as columns.
+pub type Columns<'c> = Vec<Box<dyn ToSql + Send + Sync + 'c>>;
+
+/// Columns as a statement takes them.
+#[must_use]
+pub fn parameters<'c>(columns: &'c Columns<'_>) -> Vec<&'c (dyn ToSql + Sync)> {
+    let mut parameters = Vec::<&(dyn ToSql + Sync)>::with_capacity(columns.len());
+    for column in columns {
+        parameters.push(&**column);
+    }
+    parameters
+}
 
 /// A connection of the pool for transactions, one after another in the order in which they are sent.
 /// It goes back to the pool in the end, unless what became of a transaction is not known: then it is
@@ -41,25 +58,25 @@ impl Line {
         !self.in_doubt.load(Ordering::Relaxed) && !self.is_closed()
     }
 
-    /// Runs a transaction, at READ COMMITTED, that is known from its first statement to its last.
-    /// When a statement fails, nothing is committed: the server turns the COMMIT of a failed
-    /// transaction into a ROLLBACK.
-    pub async fn transaction<T>(
+    /// Runs a statement, prepared before, that is a transaction of its own.
+    pub async fn alone(
         &self,
-        statements: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        statement: &Statement,
+        columns: &Columns<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
         let doubt = Doubt(self);
-        let begin = self.batch_execute("BEGIN");
-        let commit = self.batch_execute("COMMIT");
-        let (begun, answer, ended) = futures_util::join!(begin, statements(self), commit);
-        doubt.settle(&ended);
-        begun?;
-        let answer = answer?;
-        ended?;
-        Ok(answer)
+        let answer = self.query(statement, &parameters(columns)).await;
+        let refused = |error: &Error| error.as_db_error().is_some();
+        // A refusal by the server is an end like any other.
+        if answer.as_ref().map_or_else(refused, |_| true) {
+            doubt.settle();
+        }
+        Ok(answer?)
     }
 
-    /// Runs a transaction that looks first and then writes what follows from it.
+    /// Runs a transaction, at READ COMMITTED, that looks first and then writes what follows from it. When a
+    /// statement fails, nothing is committed: the server turns the COMMIT of a failed transaction into a
+    /// ROLLBACK.
     pub async fn transaction_in_two<F, T>(
         &self,
         first: impl AsyncFnOnce(&Client) -> Result<F, StoreError>,
@@ -72,7 +89,9 @@ impl Line {
         let found = found?;
         let commit = self.batch_execute("COMMIT");
         let (answer, ended) = futures_util::join!(last(self, found), commit);
-        doubt.settle(&ended);
+        if ended.is_ok() {
+            doubt.settle();
+        }
         let answer = answer?;
         ended?;
         Ok(answer)
@@ -101,10 +120,8 @@ impl Drop for Line {
 struct Doubt<'l>(&'l Line);
 
 impl Doubt<'_> {
-    fn settle<E>(self, ended: &Result<(), E>) {
-        if ended.is_ok() {
-            std::mem::forget(self);
-        }
+    fn settle(self) {
+        std::mem::forget(self);
     }
 }
 

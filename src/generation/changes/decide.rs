@@ -46,6 +46,7 @@ pub(super) struct GivenBack {
 }
 
 /// What the second round trip writes, and the answers to be given after it.
+#[derive(Default)]
 pub(super) struct Decided {
     pub chains: Chains,
     /// The tasks that were accepted.

@@ -1,10 +1,10 @@
-//! The one or two round trips of a batch.
+//! The one or two round trips of a batch: everything in one statement where it can be worked out
+//! beforehand, otherwise a look first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -12,38 +12,22 @@ use uuid::Uuid;
 
 use super::decide::{Decided, Ended, Found, decide};
 use super::spending::Spending;
-use super::{Answer, Begun, Change, Ending, Outcome, Submission, What};
+use super::writing::{Writing, Written, submissions};
+use super::{Answer, Begun, Change, Outcome, What};
 use crate::generation::batcher::Batch;
 use crate::generation::key::{Hash, Key};
 use crate::generation::news::News;
 use crate::ledger::{Chains, Ends};
-use crate::store::{Client, Line, Store, StoreError};
+use crate::store::{Client, Line, Store, StoreError, parameters};
 
 const BY_KEYS: &str = include_str!("../sql/by_keys.sql");
 const OPEN_TESTS: &str = include_str!("../sql/open_tests.sql");
 const SPENDING: &str = include_str!("../sql/spending.sql");
-const BEGIN: &str = include_str!("../sql/begin.sql");
-const ARRIVE: &str = include_str!("../sql/arrive.sql");
-const EXPECT_NO_KEYS: &str = include_str!("../sql/expect_no_keys.sql");
-const FINISH: &str = include_str!("../sql/finish.sql");
-const INSERT: &str = include_str!("../sql/insert.sql");
+const WRITE: &str = include_str!("../sql/write.sql");
 const SPEND: &str = include_str!("../sql/spend.sql");
 const GIVE_BACK: &str = include_str!("../sql/give_back.sql");
-const TELL: &str = include_str!("../sql/tell.sql");
 /// All of them: a statement that had to be prepared on the way would lose its place in the pipeline.
-const STATEMENTS: [&str; 11] = [
-    BY_KEYS,
-    EXPECT_NO_KEYS,
-    OPEN_TESTS,
-    SPENDING,
-    BEGIN,
-    ARRIVE,
-    FINISH,
-    INSERT,
-    SPEND,
-    GIVE_BACK,
-    TELL,
-];
+const STATEMENTS: [&str; 6] = [BY_KEYS, OPEN_TESTS, SPENDING, WRITE, SPEND, GIVE_BACK];
 
 /// Writes batches of changes to the tasks of a node, for one shard of the accounts.
 pub(super) struct Writer {
@@ -167,8 +151,8 @@ impl Writer {
         })
     }
 
-    /// Works the batch out first and does everything in one round trip, which may begin before that of
-    /// the last batch is over: if that one fails, this one does not find what it expects and fails too.
+    /// Works the batch out first and does everything in one statement, which may be sent before that of the
+    /// last batch is done: if that one fails, this one does not find what it expects and fails too.
     ///
     /// # Errors
     /// [`StoreError::is_outdated`] when something is not as it was remembered; nothing was written then.
@@ -178,22 +162,18 @@ impl Writer {
         jobs: &[Change],
     ) -> Result<Vec<Answer>, StoreError> {
         let mut decided = decide(found, jobs)?;
-        let week = week(SystemTime::now());
         let line = self.shared_line().await?;
+        let statement = line.prepare_cached(WRITE).await?;
         self.ends.remember(&decided.chains);
-        let done = line.transaction(async |client: &Client| {
-            futures_util::try_join!(
-                decided.chains.resume(client),
-                expect_no_keys(client, jobs, self.key_lifetime, week),
-                begin(client, jobs, self.node),
-                arrive(client, jobs),
-                finish(client, jobs, true),
-                insert(client, self.node, jobs, &decided, week),
-                async { decided.chains.append(client).await },
-                self.tell(client, jobs),
-            )
-        });
-        let (at, (), begun, (), ended, ..) = done.await?;
+        let batch = Writing {
+            expected: jobs,
+            moved: jobs,
+            submitted: jobs,
+            week: week(SystemTime::now()),
+            ..self.writing(&decided, jobs)
+        };
+        let rows = line.alone(&statement, &batch.columns()).await?;
+        let Written { at, begun, ended } = Written::read(&rows)?;
         if ended.values().any(|ended| ended.owes) {
             self.owed.notify_one();
         }
@@ -220,13 +200,15 @@ impl Writer {
     async fn run_anew(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
         let write = async |client: &Client, found: Found| {
             let decided = decide(found, jobs)?;
-            let week = week(decided.chains.at());
+            let batch = Writing {
+                submitted: jobs,
+                week: week(decided.chains.at()),
+                ..self.writing(&decided, jobs)
+            };
             futures_util::try_join!(
-                insert(client, self.node, jobs, &decided, week),
-                async { decided.chains.append(client).await },
+                write(client, &batch),
                 spend(client, &decided),
                 give_back(client, &decided),
-                self.tell(client, jobs),
             )?;
             Ok(decided)
         };
@@ -244,44 +226,46 @@ impl Writer {
     /// The first round trip: locks, then reads, and writes what needs no decision.
     async fn look(&self, client: &Client, jobs: &[Change]) -> Result<Found, StoreError> {
         let accounts: Vec<_> = jobs.iter().map(|job| job.account_id).collect();
-        let (chains, keys, open_tests, spending, begun, (), ended) = futures_util::try_join!(
+        let nothing = Decided::default();
+        let moves = Writing {
+            moved: jobs,
+            news: None,
+            ..self.writing(&nothing, jobs)
+        };
+        let (chains, keys, open_tests, spending, written) = futures_util::try_join!(
             Chains::lock(client, &accounts),
             keys(client, jobs, self.key_lifetime),
             open_tests(client, jobs),
             spending(client, jobs),
-            begin(client, jobs, self.node),
-            arrive(client, jobs),
-            finish(client, jobs, false),
+            write(client, &moves),
         )?;
         Ok(Found {
             chains,
             keys,
             open_tests,
             spending,
-            begun,
-            ended,
+            begun: written.begun,
+            ended: written.ended,
         })
     }
 
-    /// Tells the other nodes which tasks begin or end.
-    async fn tell(&self, client: &Client, jobs: &[Change]) -> Result<(), StoreError> {
+    /// Nothing yet but the entries that were decided on, and news for the other nodes.
+    fn writing<'b>(&self, decided: &'b Decided, jobs: &[Change]) -> Writing<'b> {
         let moved = |job: &Change| match job.what {
             What::Begin { .. } | What::Finish(_) => Some(job.id),
             What::Submit(_) | What::Arrive { .. } => None,
         };
-        match self.news.payload(jobs.iter().filter_map(moved)) {
-            Some(payload) => query(client, TELL, &[&payload]).await.map(drop),
-            None => Ok(()),
+        Writing {
+            node: self.node,
+            key_lifetime: self.key_lifetime,
+            expected: &[],
+            moved: &[],
+            submitted: &[],
+            week: 0,
+            decided,
+            news: self.news.payload(jobs.iter().filter_map(moved)),
         }
     }
-}
-
-/// The submissions among the changes.
-fn submissions(jobs: &[Change]) -> impl Iterator<Item = (&Change, &Submission)> {
-    jobs.iter().filter_map(|job| match &job.what {
-        What::Submit(submission) => Some((job, submission)),
-        _ => None,
-    })
 }
 
 async fn query(
@@ -291,6 +275,11 @@ async fn query(
 ) -> Result<Vec<Row>, StoreError> {
     let statement = client.prepare_cached(statement).await?;
     Ok(client.query(&statement, values).await?)
+}
+
+async fn write(client: &Client, batch: &Writing<'_>) -> Result<Written, StoreError> {
+    let columns = batch.columns();
+    Written::read(&query(client, WRITE, &parameters(&columns)).await?)
 }
 
 /// The tasks that the batch's idempotency keys led to before, by key, with what was asked then.
@@ -313,24 +302,6 @@ async fn keys(
         }
     }
     Ok(keys)
-}
-
-/// Ends the transaction when one of the batch's idempotency keys led to a task before, or when it is
-/// another week by the database's clock.
-async fn expect_no_keys(
-    client: &Client,
-    jobs: &[Change],
-    lifetime: Duration,
-    week: i64,
-) -> Result<(), StoreError> {
-    let bits: Vec<_> = submissions(jobs)
-        .filter_map(|(_, submission)| submission.key.as_ref().map(Key::bits))
-        .collect();
-    if bits.is_empty() {
-        return Ok(());
-    }
-    let values: [&(dyn ToSql + Sync); 3] = [&bits, &lifetime.as_secs_f64(), &week];
-    query(client, EXPECT_NO_KEYS, &values).await.map(drop)
 }
 
 /// How many tasks each account has open in the world of test keys.
@@ -372,148 +343,6 @@ async fn spending(client: &Client, jobs: &[Change]) -> Result<HashMap<Uuid, Spen
     rows.iter().map(read).collect()
 }
 
-/// Begins attempts, where that may be; nothing is said of the others.
-async fn begin(
-    client: &Client,
-    jobs: &[Change],
-    node: Uuid,
-) -> Result<HashMap<Uuid, Begun>, StoreError> {
-    let begins = |job| match job {
-        &Change {
-            account_id,
-            id,
-            what: What::Begin {
-                attempt,
-                ref provider,
-            },
-        } => Some((account_id, id, attempt, provider)),
-        _ => None,
-    };
-    let begins: Vec<_> = jobs.iter().filter_map(begins).collect();
-    if begins.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let values: [&(dyn ToSql + Sync); 5] = [
-        &node,
-        &column(&begins, |(account_id, ..)| *account_id),
-        &column(&begins, |(_, id, ..)| *id),
-        &column(&begins, |(_, _, attempt, _)| number(*attempt)),
-        &column(&begins, |(.., provider)| provider.as_str()),
-    ];
-    let rows = query(client, BEGIN, &values).await?;
-    let begun = |row: &Row| {
-        let started_at: Option<SystemTime> = row.try_get(1)?;
-        Ok((row.try_get(0)?, started_at.map_or(Begun::NotNow, Begun::At)))
-    };
-    rows.iter().map(begun).collect()
-}
-
-/// Notes the upstreams' ids of attempts.
-async fn arrive(client: &Client, jobs: &[Change]) -> Result<(), StoreError> {
-    let arrivals = |job| match job {
-        &Change {
-            account_id,
-            id,
-            what:
-                What::Arrive {
-                    attempt,
-                    ref upstream_id,
-                },
-        } => Some((account_id, id, attempt, upstream_id)),
-        _ => None,
-    };
-    let arrivals: Vec<_> = jobs.iter().filter_map(arrivals).collect();
-    if arrivals.is_empty() {
-        return Ok(());
-    }
-    let values: [&(dyn ToSql + Sync); 4] = [
-        &column(&arrivals, |(account_id, ..)| *account_id),
-        &column(&arrivals, |(_, id, ..)| *id),
-        &column(&arrivals, |(_, _, attempt, _)| number(*attempt)),
-        &column(&arrivals, |(.., upstream_id)| upstream_id.as_str()),
-    ];
-    query(client, ARRIVE, &values).await.map(drop)
-}
-
-/// Ends tasks that are open, or all or none of them; of several endings of one task in the batch, the
-/// first counts.
-async fn finish(
-    client: &Client,
-    jobs: &[Change],
-    expect_all: bool,
-) -> Result<HashMap<Uuid, Ended>, StoreError> {
-    let mut seen = HashSet::new();
-    let endings = |job| match job {
-        &Change {
-            account_id,
-            id,
-            what: What::Finish(ref ending),
-        } if seen.insert(id) => Some((account_id, id, ending)),
-        _ => None,
-    };
-    let endings: Vec<(_, _, &Ending)> = jobs.iter().filter_map(endings).collect();
-    if endings.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let outputs = |ending: &Ending| (!ending.outputs.is_empty()).then(|| json(&ending.outputs));
-    let values: [&(dyn ToSql + Sync); 7] = [
-        &column(&endings, |(account_id, ..)| *account_id),
-        &column(&endings, |(_, id, _)| *id),
-        &column(&endings, |(.., ending)| ending.status.as_str()),
-        &column(&endings, |(.., ending)| ending.charge),
-        &column(&endings, |(.., ending)| outputs(ending)),
-        &column(&endings, |(.., ending)| ending.failure.as_ref().map(json)),
-        &expect_all,
-    ];
-    let rows = query(client, FINISH, &values).await?;
-    let ended = |row: &Row| {
-        let ended = Ended {
-            test: row.try_get(1)?,
-            quoted: row.try_get(2)?,
-            charged: row.try_get(3)?,
-            key_id: row.try_get(4)?,
-            created_at: row.try_get(5)?,
-            finished_at: row.try_get(6)?,
-            owes: row.try_get(7)?,
-        };
-        Ok((row.try_get(0)?, ended))
-    };
-    rows.iter().map(ended).collect()
-}
-
-/// Inserts the tasks of the submissions that were accepted.
-async fn insert(
-    client: &Client,
-    node: Uuid,
-    jobs: &[Change],
-    decided: &Decided,
-    week: i64,
-) -> Result<(), StoreError> {
-    let accepted = |(job, _): &(&Change, _)| decided.accepted.contains(&job.id);
-    let rows: Vec<(&Change, &Submission)> = submissions(jobs).filter(accepted).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let values: [&(dyn ToSql + Sync); 15] = [
-        &node,
-        &column(&rows, |(job, _)| job.account_id),
-        &column(&rows, |(job, _)| job.id),
-        &column(&rows, |(.., s)| milliseconds(s.lifetime)),
-        &column(&rows, |(.., s)| s.quoted),
-        &column(&rows, |(.., s)| s.key.map(|key| key.code(week))),
-        &column(&rows, |(.., s)| s.key.map(Key::to_bytes)),
-        &column(&rows, |(.., s)| s.test),
-        &column(&rows, |(.., s)| s.key_id),
-        &column(&rows, |(.., s)| s.media.as_str()),
-        &column(&rows, |(.., s)| s.model.as_str()),
-        &column(&rows, |(.., s)| s.provider.as_str()),
-        &column(&rows, |(.., s)| json(&*s.work)),
-        &column(&rows, |(.., s)| s.to_webhooks.then_some(true)),
-        &column(&rows, |(.., s)| s.webhook_url.as_deref()),
-    ];
-    query(client, INSERT, &values).await.map(drop)
-}
-
 /// Writes what capped keys have spent by now.
 async fn spend(client: &Client, decided: &Decided) -> Result<(), StoreError> {
     let spent: Vec<_> = decided.spent.iter().collect();
@@ -549,18 +378,6 @@ async fn give_back(client: &Client, decided: &Decided) -> Result<(), StoreError>
 /// One value of every element: PostgreSQL takes a batch as columns.
 fn column<'a, T, V>(batch: &'a [T], value: impl Fn(&'a T) -> V) -> Vec<V> {
     batch.iter().map(value).collect()
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn number(attempt: u32) -> i32 {
-    i32::try_from(attempt).unwrap_or(i32::MAX)
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain values with text keys always serialize")
 }
 
 /// The week of a moment, counted as `tasks_by_keys` does.

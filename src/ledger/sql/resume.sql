@@ -1,1 +1,0 @@
-SELECT ledger_resume($1, $2, $3, $4, $5)
