@@ -103,11 +103,11 @@ CASES = [
     invalid("a negative seed", "generate_image", {**PICTURE, "seed": -1}, "seed", "4294967295"),
     invalid("an unknown provider", "generate_image", {**PICTURE, "provider": "nowhere"}, "nowhere", "sandbox"),
     invalid(
-        "a reference image that is a link",
+        "a reference image that is a link into a private network",
         "generate_image",
-        {**PICTURE, "reference_images": ["https://example.com/fox.png"]},
+        {**PICTURE, "reference_images": ["https://10.0.0.1/fox.png"]},
         "reference_images[0]",
-        "data:image/png;base64,",
+        "public internet",
     ),
     Case(
         "a sandbox directive that does not exist",
@@ -237,9 +237,9 @@ def details(report: Report, faces: Faces) -> None:
     with report.check("details of missing credits say needed and available"):
         expect(told("credits for less than it costs"), {"needed": 16, "available": 5}, "details")
     with report.check("an unavailable model says what would make it available"):
-        # No upstream is built in that a setting could switch on; the sandbox is what this server offers.
         refusal = same_refusal(faces, by_name["a live key where no upstream is configured"])
-        expect(refusal["details"]["settings"], [], "settings")
+        settings = refusal["details"]["settings"]
+        ensure("FAL_KEY" in settings and "GEMINI_API_KEY" in settings, f"settings: {settings}")
         ensure('provider "sandbox"' in refusal["message"], refusal["message"])
     with report.check("every field that is wrong is named at once"):
         fields = [each["field"] for each in told("no model and no prompt")["fieldViolations"]]

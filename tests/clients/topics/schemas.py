@@ -119,7 +119,9 @@ def openapi(report: Report, http: Http) -> None:
             place = answer["$ref"]
         return Draft202012Validator({"$ref": f"{OPENAPI}{place}/content/application~1json/schema"}, registry=registry)
 
+    hook = http.data("POST", "/api/v1/webhooks", {"url": "https://example.com/piooy"})["webhook"]["id"]
     done = finished(http)
+    delivery = http.data("GET", "/api/v1/webhooks/deliveries")["deliveries"][0]["id"]
     failed = finished(http, "[sandbox:fail=content_policy] a fox")
     unknown = "0198c5a2-7a44-7cc1-9d6a-1f2e3d4c5b6a"
     image = {"model": "z-image-turbo", "prompt": "a fox", "provider": "sandbox"}
@@ -147,6 +149,15 @@ def openapi(report: Report, http: Http) -> None:
         ("post", "/api/v1/apikeys", None, {"name": "another", "test": True}, 200),
         ("get", "/api/v1/apikeys", None, None, 200),
         ("delete", "/api/v1/apikeys/{id}", made, None, 200),
+        ("post", "/api/v1/uploads/link", None, None, 200),
+        ("post", "/api/v1/webhooks", None, {"url": "https://example.com/another"}, 200),
+        ("post", "/api/v1/webhooks", None, {"url": "http://10.0.0.1/"}, 422),
+        ("get", "/api/v1/webhooks", None, None, 200),
+        ("get", "/api/v1/webhooks/deliveries", None, None, 200),
+        ("post", "/api/v1/webhooks/deliveries/{id}/redeliver", delivery, None, 200),
+        ("get", "/api/v1/webhooks/secret", None, None, 200),
+        ("post", "/api/v1/webhooks/secret/rotate", None, None, 200),
+        ("delete", "/api/v1/webhooks/{id}", hook, None, 200),
     ]
     details: dict[str, str] = {}
     for verb, path, name, body, status in calls:
