@@ -30,7 +30,6 @@ use crate::store::Store;
 
 mod cross_origin;
 mod discovery;
-mod docs;
 mod documents;
 mod entry;
 mod errors;
@@ -41,6 +40,7 @@ mod hooks;
 mod linger;
 mod mcp;
 mod observe;
+mod pages;
 pub mod progress;
 mod rest;
 pub mod server;
@@ -109,7 +109,7 @@ impl Faces {
             .merge(hooks::router(&house))
             .merge(uploads::router(&house))
             .merge(discovery::router(&house))
-            .merge(docs::router(&house))
+            .merge(pages::router(&house))
             .fallback(rest::not_found)
             .method_not_allowed_fallback(rest::method_not_allowed);
         Ok(Self {

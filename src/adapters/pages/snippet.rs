@@ -35,9 +35,13 @@ impl Piece {
 impl Snippet {
     /// JSON in few lines. `key` is what stands where the reader's key belongs.
     pub fn json(place: &'static str, value: &Value, key: &str) -> Self {
-        let text = layout(value, 0);
+        Self::quoted(place, &json_text(value), key)
+    }
+
+    /// A text in which strings stand between quotation marks, as in JSON and Python.
+    pub fn quoted(place: &'static str, text: &str, key: &str) -> Self {
         let mut pieces = Vec::new();
-        let mut rest = text.as_str();
+        let mut rest = text;
         while let Some(begin) = rest.find('"') {
             let length = string_length(&rest[begin..]);
             let (before, from) = rest.split_at(begin);
@@ -77,6 +81,11 @@ impl Snippet {
             .map(|piece| piece.text.as_str())
             .collect()
     }
+}
+
+/// JSON as snippets show it.
+pub fn json_text(value: &Value) -> String {
+    layout(value, 0)
 }
 
 /// JSON with what is small on one line: a list or object that has no others inside and is not long.

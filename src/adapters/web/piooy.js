@@ -1,4 +1,4 @@
-// What scripts add to the documentation: buttons that copy, and the list of sections that follows the reader.
+// What scripts add to the pages: buttons that copy, and the list of sections that follows the reader.
 "use strict";
 
 const COPIED_MS = 1600;
@@ -66,5 +66,7 @@ function follow() {
   }
 }
 
-addEventListener("scroll", () => requestAnimationFrame(follow), { passive: true });
-follow();
+if (sections.length > 0) {
+  addEventListener("scroll", () => requestAnimationFrame(follow), { passive: true });
+  follow();
+}

@@ -1,107 +1,30 @@
-//! Pages for people who set something up. `/docs/mcp` shows how to connect MCP clients, with the
-//! address of this very server filled in. Written once, when the server starts.
-//!
-//! Pages are whole without scripts; a script adds comfort. Style and scripts are files of this program
-//! and nothing is loaded from elsewhere, so the content security policy can forbid everything else.
+//! `/docs/mcp`: how to connect MCP clients, with the address of this very server filled in.
 
 use askama::Template;
 use axum::Router;
-use http::{HeaderValue, header};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::documents::{Document, fingerprint};
-use super::entry::Shared;
-use super::mcp::{about, sse};
-use super::{MCP_PATH, Options};
+use super::snippet::Snippet;
+use super::{Frame, KEY, page};
+use crate::adapters::entry::Shared;
+use crate::adapters::mcp::sse;
+use crate::adapters::{MCP_PATH, Options};
 use crate::spec;
 
-mod snippet;
+/// Where the page is.
+const PATH: &str = "/docs/mcp";
 
-use snippet::Snippet;
-
-/// Where the page is. Its links are relative to this.
-pub const PATH: &str = "/docs/mcp";
-
-const STYLE: Asset = Asset {
-    path: "/web/piooy.css",
-    media_type: "text/css; charset=utf-8",
-    content: include_bytes!("web/piooy.css"),
-};
-
-const SCRIPT: Asset = Asset {
-    path: "/web/docs.js",
-    media_type: "text/javascript; charset=utf-8",
-    content: include_bytes!("web/docs.js"),
-};
-
-const ICON: Asset = Asset {
-    path: "/web/icon.svg",
-    media_type: "image/svg+xml",
-    content: include_bytes!("web/icon.svg"),
-};
-
-const SCENE: Asset = Asset {
-    path: "/web/scene.svg",
-    media_type: "image/svg+xml",
-    content: include_bytes!("web/scene.svg"),
-};
-
-/// Pages are asked for anew each time, which costs little when nothing has changed.
-const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
-
-/// Files carry a fingerprint of their content in the link, so what a link leads to never changes.
-const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-
-const SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
-    img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// What stands where the reader's key belongs.
-const KEY: &str = "YOUR_PIOOY_API_KEY";
-
-/// A file of this program that pages use.
-struct Asset {
-    path: &'static str,
-    media_type: &'static str,
-    content: &'static [u8],
-}
-
-impl Asset {
-    /// The link to it from a page that lies in one folder.
-    fn link(&self) -> String {
-        format!("..{}?v={}", self.path, fingerprint(self.content))
-    }
-
-    fn document(&self) -> Document {
-        Document::new(self.media_type, FOR_EVER, self.content)
-    }
-}
-
-/// The face.
+/// The page. Written once.
 pub fn router(house: &Shared) -> Router {
-    let page = Document::new(
-        "text/html; charset=utf-8",
-        ASK_AGAIN,
-        McpPage::of(&house.parts.options).text(),
-    )
-    .with(header::CONTENT_SECURITY_POLICY, SECURITY_POLICY)
-    .with(header::REFERRER_POLICY, "no-referrer");
-    let mut router = Router::new().route(PATH, page.route());
-    for asset in [STYLE, SCRIPT, ICON, SCENE] {
-        router = router.route(asset.path, asset.document().route());
-    }
-    router
+    Router::new().route(PATH, page(&McpPage::of(&house.parts.options)).route())
 }
 
 /// How to connect MCP clients.
 #[derive(Template)]
 #[template(path = "docs_mcp.html")]
 struct McpPage {
-    style: String,
-    script: String,
-    icon: String,
-    scene: String,
-    version: &'static str,
+    frame: Frame,
     endpoint: String,
     /// The old transport's, where it is on.
     sse_endpoint: Option<String>,
@@ -154,11 +77,12 @@ impl McpPage {
         let json = |place, value: Value| Snippet::json(place, &value, KEY);
         let shell = |text: String| Snippet::shell("Terminal", text, KEY);
         Self {
-            style: STYLE.link(),
-            script: SCRIPT.link(),
-            icon: ICON.link(),
-            scene: SCENE.link(),
-            version: about::VERSION,
+            frame: Frame::new(
+                options,
+                PATH,
+                "Connect your agent",
+                "Ready configuration for Claude, Cursor, VS Code, Windsurf, Zed and any other MCP client.",
+            ),
             key: KEY,
             is_public: is_public(url),
             tools: tools.collect(),
@@ -198,10 +122,6 @@ impl McpPage {
             sse_endpoint: options.mcp_sse.then(|| format!("{url}{}", sse::PATH)),
             endpoint,
         }
-    }
-
-    fn text(&self) -> String {
-        self.render().expect("a String can be written to")
     }
 }
 
@@ -264,8 +184,12 @@ mod tests {
 
     #[test]
     fn the_page_says_only_what_is_so() {
-        let with = McpPage::of(&options("http://127.0.0.1:8080", true)).text();
-        let without = McpPage::of(&options("https://gw.example", false)).text();
+        let with = McpPage::of(&options("http://127.0.0.1:8080", true))
+            .render()
+            .expect("is text");
+        let without = McpPage::of(&options("https://gw.example", false))
+            .render()
+            .expect("is text");
         assert!(with.contains("http://127.0.0.1:8080/api/mcp/sse"));
         assert!(!without.contains("/api/mcp/sse"));
         assert!(!with.contains("Connectors") && without.contains("Connectors"));
@@ -284,7 +208,9 @@ mod tests {
 
     #[test]
     fn what_settings_say_is_text_on_the_page() {
-        let page = McpPage::of(&options("https://gw.example/<u>&", true)).text();
+        let page = McpPage::of(&options("https://gw.example/<u>&", true))
+            .render()
+            .expect("is text");
         assert!(!page.contains("<u>"));
     }
 }
