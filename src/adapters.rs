@@ -5,7 +5,8 @@
 //! 1. [`observe`]: a request id, a log line, and an answer even when something panics.
 //! 2. [`cross_origin`]: browsers learn that any page may call.
 //! 3. The face, told by content type and path: [`grpc`] for `application/grpc*`, [`mcp`] for
-//!    `/api/mcp/…`, [`files`] for `/files/…`, [`hooks`] for `/hooks/…`, [`rest`] for the rest of the API.
+//!    `/api/mcp/…`, [`files`] for `/files/…`, [`hooks`] for `/hooks/…`, [`rest`] for the rest of the API, and
+//!    [`pages`] for people.
 //! 4. [`entry`]: the credential is turned into a `Caller` and the call spends its budget.
 //! 5. The method's handler in [`handlers`], the only code that knows both messages and use cases.
 //!
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
+use axum::routing::any;
 use http::Method;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -110,7 +112,7 @@ impl Faces {
             .merge(uploads::router(&house))
             .merge(discovery::router(&house))
             .merge(pages::router(&house))
-            .fallback(rest::not_found)
+            .fallback_service(any(pages::fallback).with_state(house.clone()))
             .method_not_allowed_fallback(rest::method_not_allowed);
         Ok(Self {
             grpc: grpc::router(services, &house),

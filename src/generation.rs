@@ -336,8 +336,18 @@ impl Generation {
     /// sandbox is the last one, since it must be asked for by name.
     #[must_use]
     pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<String> {
+        self.providers(model, caller.is_test())
+    }
+
+    /// The upstreams on which live keys could have a model run now, best first.
+    #[must_use]
+    pub fn providers_for_live(&self, model: &Model) -> Vec<String> {
+        self.providers(model, false)
+    }
+
+    fn providers(&self, model: &Model, test: bool) -> Vec<String> {
         let allowed = self.core.settings.sandbox_for_live;
-        routes::reachable(&self.core.providers, allowed, model, caller.is_test())
+        routes::reachable(&self.core.providers, allowed, model, test)
     }
 }
 

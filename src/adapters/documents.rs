@@ -53,7 +53,8 @@ impl Document {
         get(move |asked: HeaderMap| async move { self.answer(&asked) })
     }
 
-    fn answer(&self, asked: &HeaderMap) -> Response {
+    /// The answer to who asks with these headers: nothing but the tag where they have it already.
+    pub fn answer(&self, asked: &HeaderMap) -> Response {
         let known = asked
             .get_all(header::IF_NONE_MATCH)
             .iter()

@@ -29,6 +29,7 @@ mod generation;
 mod waiting;
 mod webhook;
 
+pub use catalog::model_message;
 pub use webhook::TaskMessages;
 
 /// The metadata key and HTTP header of an idempotency key.

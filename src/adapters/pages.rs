@@ -20,8 +20,16 @@ use super::documents::{Document, fingerprint};
 use super::entry::Shared;
 use super::mcp::about;
 
+mod docs_api;
 mod docs_mcp;
+mod examples;
+mod home;
+mod maps;
+mod missing;
+mod models;
 mod snippet;
+
+pub use missing::fallback;
 
 /// Pages are asked for anew each time, which costs little when nothing has changed.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
@@ -38,7 +46,12 @@ const KEY: &str = "YOUR_PIOOY_API_KEY";
 
 /// The face.
 pub fn router(house: &Shared) -> Router {
-    let mut router = Router::new().merge(docs_mcp::router(house));
+    let mut router = Router::new()
+        .merge(home::router(house))
+        .merge(models::router(house))
+        .merge(docs_api::router(house))
+        .merge(docs_mcp::router(house))
+        .merge(maps::router(house));
     for asset in ASSETS {
         router = router.route(&format!("/{}", asset.path), asset.document().route());
     }

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::generation::media_message;
 use super::{Api, caller, int32};
-use crate::catalog::{self, Tier};
+use crate::catalog::{self, Operation, Tier};
 use crate::gate::Caller;
 use crate::spec::error::ApiError;
 use crate::spec::v1::catalog_service_server::CatalogService;
@@ -46,37 +46,45 @@ impl CatalogService for Api {
 
 impl Api {
     fn model_message(&self, caller: &Caller, model: &catalog::Model) -> Model {
-        let (low, high) = model.typical_seconds;
-        Model {
-            slug: model.slug.clone(),
-            title: model.title.clone(),
-            vendor: model.vendor.clone(),
-            description: model.description.clone(),
-            media_type: media_message(model.media).into(),
-            tier: tier_message(model.tier).into(),
-            resolutions: model.resolutions.iter().map(ToString::to_string).collect(),
-            aspect_ratios: model
-                .aspect_ratios
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            durations_seconds: model.durations_seconds.iter().copied().map(int32).collect(),
-            max_outputs: int32(model.max_outputs),
-            max_reference_images: int32(model.input_images_max()),
-            audio: model.audio.as_str().to_owned(),
-            defaults: Some(ModelDefaults {
-                resolution: model.defaults.resolution.to_string(),
-                aspect_ratio: model.defaults.aspect_ratio.to_string(),
-                duration_seconds: model.defaults.duration_seconds.map(int32),
-            }),
-            prices: model.price_rows().iter().map(price_message).collect(),
-            typical_seconds_low: int32(low),
-            typical_seconds_high: int32(high),
-            replaced_by: model.replaced_by.clone().unwrap_or_default(),
-            deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
-            providers: self.generation.providers_for(caller, model),
-            negative_prompt: model.negative_prompt,
-        }
+        model_message(model, self.generation.providers_for(caller, model))
+    }
+}
+
+/// A model as every face shows it. `providers` are the upstreams on which the caller can have it run.
+pub fn model_message(model: &catalog::Model, providers: Vec<String>) -> Model {
+    let (low, high) = model.typical_seconds;
+    Model {
+        slug: model.slug.clone(),
+        title: model.title.clone(),
+        vendor: model.vendor.clone(),
+        description: model.description.clone(),
+        media_type: media_message(model.media).into(),
+        tier: tier_message(model.tier).into(),
+        resolutions: model.resolutions.iter().map(ToString::to_string).collect(),
+        aspect_ratios: model
+            .aspect_ratios
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        durations_seconds: model.durations_seconds.iter().copied().map(int32).collect(),
+        max_outputs: int32(model.max_outputs),
+        max_reference_images: int32(model.input_images_max()),
+        audio: model.audio.as_str().to_owned(),
+        defaults: Some(ModelDefaults {
+            resolution: model.defaults.resolution.to_string(),
+            aspect_ratio: model.defaults.aspect_ratio.to_string(),
+            duration_seconds: model.defaults.duration_seconds.map(int32),
+        }),
+        prices: model.price_rows().iter().map(price_message).collect(),
+        typical_seconds_low: int32(low),
+        typical_seconds_high: int32(high),
+        replaced_by: model.replaced_by.clone().unwrap_or_default(),
+        deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
+        providers,
+        negative_prompt: model.negative_prompt,
+        seed: model.seed,
+        first_frame: model.operation_for(1) == Some(Operation::ImageToVideo),
+        last_frame: model.operation_for(2) == Some(Operation::FirstLastFrame),
     }
 }
 
