@@ -10,7 +10,7 @@ from pathlib import Path
 from kit.report import Report, expect
 from kit.server import Server
 from topics import bridge, bundle, clients, conformance, crash, errors, examples
-from topics import mcp, money, replicas, schemas, sse, streams, viewer
+from topics import mcp, money, pages, replicas, schemas, sse, streams, viewer
 
 TOPICS = {
     "examples": examples.run,
@@ -22,6 +22,7 @@ TOPICS = {
     "conformance": conformance.run,
     "streams": streams.run,
     "viewer": viewer.run,
+    "pages": pages.run,
     "sse": sse.run,
     "bridge": bridge.run,
     "bundle": bundle.run,

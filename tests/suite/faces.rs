@@ -10,7 +10,8 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
-//! | [`discovery`], [`docs`] | who looks for the server finds it, and people how to connect |
+//! | [`discovery`] | who looks for the server finds it |
+//! | [`pages`] | people see what the API says, whole and without scripts |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
 //! | [`webhooks`] | callers are told of ends, and nobody else is |
@@ -24,7 +25,6 @@ mod answers;
 mod bridge;
 mod credits;
 mod discovery;
-mod docs;
 mod documents;
 mod echo;
 mod every_error;
@@ -42,6 +42,7 @@ mod mcp_streams;
 mod mcp_tasks;
 mod mcp_tools;
 mod one_method;
+mod pages;
 mod panics;
 mod quotes;
 mod rate;

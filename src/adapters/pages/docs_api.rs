@@ -9,8 +9,8 @@ use askama::Template;
 use axum::Router;
 use serde_json::{Map, Value, json};
 
-use super::examples::authority;
-use super::snippet::{Snippet, json_text};
+use super::examples::{authority, indented};
+use super::snippet::Snippet;
 use super::{Frame, KEY, page};
 use crate::adapters::entry::Shared;
 use crate::adapters::{MCP_PATH, Options};
@@ -38,6 +38,8 @@ struct ApiPage {
     frame: Frame,
     key: &'static str,
     check: Snippet,
+    /// What every operation may answer.
+    common: Vec<String>,
     tags: Vec<Tag>,
     messages: Vec<Message>,
     error: Vec<Field>,
@@ -68,6 +70,7 @@ struct Operation {
     answer: Kind,
     /// The media type of the answer, where it is no envelope of JSON.
     media_type: Option<String>,
+    /// The statuses of its failures, but for those that all operations have.
     statuses: Vec<String>,
     example: Snippet,
 }
@@ -121,7 +124,7 @@ impl ApiPage {
             .as_object()
             .unwrap_or(&empty);
         let mut told = BTreeSet::from([ERROR.to_owned()]);
-        let tags: Vec<Tag> = document["tags"]
+        let mut tags: Vec<Tag> = document["tags"]
             .as_array()
             .into_iter()
             .flatten()
@@ -131,6 +134,7 @@ impl ApiPage {
                 operations: operations(document, &tag["name"], url, schemas, &mut told),
             })
             .collect();
+        let common = common_statuses(&mut tags);
         let rest = schemas.iter().filter(|(name, _)| !told.contains(*name));
         let mut services: Vec<_> = METHODS
             .iter()
@@ -150,6 +154,7 @@ impl ApiPage {
                 format!("curl {url}/api/v1/credits \\\n  -H \"Authorization: Bearer {KEY}\""),
                 KEY,
             ),
+            common,
             tags,
             messages: rest
                 .map(|(name, schema)| Message {
@@ -177,6 +182,19 @@ impl ApiPage {
             mcp: format!("{url}{MCP_PATH}"),
         }
     }
+}
+
+/// Takes from every operation the statuses that all have.
+fn common_statuses(tags: &mut [Tag]) -> Vec<String> {
+    let operations = || tags.iter().flat_map(|tag| &tag.operations);
+    let mut common = operations()
+        .next()
+        .map_or_else(Vec::new, |operation| operation.statuses.clone());
+    common.retain(|status| operations().all(|operation| operation.statuses.contains(status)));
+    for operation in tags.iter_mut().flat_map(|tag| &mut tag.operations) {
+        operation.statuses.retain(|status| !common.contains(status));
+    }
+    common
 }
 
 fn text(value: &Value) -> String {
@@ -426,7 +444,7 @@ fn example(
         let object = Value::Object(named.collect());
         text += &format!(
             " \\\n  -H \"Content-Type: application/json\" \\\n  -d '{}'",
-            json_text(&object)
+            indented(&object, 2)
         );
     } else if verb != "get" {
         text += &format!(" \\\n  -X {}", verb.to_uppercase());

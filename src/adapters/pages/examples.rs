@@ -45,7 +45,7 @@ fn curl(public_url: &str, request: &Value) -> Snippet {
     let text = format!(
         "curl {public_url}{GENERATE} \\\n  -H \"Authorization: Bearer {KEY}\" \\\n  \
          -H \"Content-Type: application/json\" \\\n  -d '{}'",
-        json_text(request)
+        indented(request, 2)
     );
     Snippet::shell("Terminal", text, KEY)
 }
@@ -66,7 +66,7 @@ fn python(public_url: &str, request: &Value) -> Snippet {
          headers={{\"Authorization\": \"Bearer {KEY}\"}},\n    json={},\n)\n\
          task = answer.json()[\"data\"]\n\
          print(task[\"status\"], [output[\"url\"] for output in task[\"outputs\"]])",
-        json_text(request).replace('\n', "\n    ")
+        indented(request, 4)
     );
     Snippet::quoted("example.py", &text, KEY)
 }
@@ -80,10 +80,15 @@ fn grpc(public_url: &str, request: &Value) -> Snippet {
     let text = format!(
         "grpcurl {plain}-H \"Authorization: Bearer {KEY}\" \\\n  -d '{}' \\\n  \
          {} piooy.v1.GenerationService/Generate",
-        json_text(request),
+        indented(request, 2),
         authority(public_url)
     );
     Snippet::shell("Terminal", text, KEY)
+}
+
+/// JSON whose lines after the first begin so far from the left.
+pub fn indented(value: &Value, depth: usize) -> String {
+    json_text(value).replace('\n', &format!("\n{}", " ".repeat(depth)))
 }
 
 /// Host and port, as gRPC clients want them.
