@@ -203,7 +203,9 @@ async fn the_pages_say_what_the_api_says_and_their_examples_run() {
         let (_, body) = text.split_once("-d '").expect("a call");
         let (body, _) = body.split_once('\'').expect("a body");
         let request: Value = serde_json::from_str(body).expect("is JSON");
-        let quote = server.rest(key, "POST", "/api/v1/quote", &request).await;
+        let quote = server
+            .rest(Some(&server.test_key), "POST", "/api/v1/quote", &request)
+            .await;
         assert_eq!(quote.status, 200, "{slug}: {:?}", quote.envelope);
         assert_eq!(quote.envelope["data"]["adjustments"], json!([]), "{slug}");
     }
@@ -276,9 +278,11 @@ vendor = "<b>us</b>"
 description = "{title} \" onload=\"x"
 media = "image"
 tier = "free"
+status = "active"
 resolutions = ["1K"]
 aspect_ratios = ["1:1"]
 max_outputs = 1
+max_reference_images = 0
 typical_seconds = [5, 9]
 defaults = {{ resolution = "1K", aspect_ratio = "1:1" }}
 routes = [{{ provider = "fal", model = "ours" }}]
