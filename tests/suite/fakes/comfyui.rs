@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use super::directive::{self, Submit};
 use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::mishap;
 
 /// A version that takes ids of the client's choice.
 pub const VERSION: &str = "0.3.64";
@@ -96,7 +97,8 @@ fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn router(fake: Arc<Fake>) -> Router {
-    Router::new()
+    let engine = fake.engine.clone();
+    let router = Router::new()
         .route("/ws", get(socket))
         .route("/prompt", post(prompt))
         .route("/queue", get(queue).post(change_queue))
@@ -107,7 +109,8 @@ fn router(fake: Arc<Fake>) -> Router {
         .route("/object_info/{class}", get(object_info))
         .route("/system_stats", get(system_stats))
         .layer(middleware::from_fn(authorized))
-        .with_state(fake)
+        .with_state(fake);
+    mishap::on(engine, router)
 }
 
 /// The proxy.

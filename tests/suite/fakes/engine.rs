@@ -12,18 +12,19 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::directive::{self, Directives};
+use super::mishap::{Calls, Mishap};
 
 /// How many answers about a job go wrong before one is right.
 const WRONG_ANSWERS: u32 = 2;
 /// A call that nobody answers.
-const HANG: Duration = Duration::from_secs(3_600);
+pub const HANG: Duration = Duration::from_secs(3_600);
 
 /// The key that every fake takes.
 pub const KEY: &str = "fake-key";
@@ -59,12 +60,13 @@ pub enum Stage {
 #[derive(Clone, Default)]
 pub struct Engine {
     state: Arc<Mutex<State>>,
-    /// Where whatever goes wrong comes from, instead of the prompts.
-    chaos: Option<u64>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Where whatever goes wrong comes from, instead of the prompts.
+    chaos: Option<u64>,
+    calls: Calls,
     jobs: BTreeMap<String, Taken>,
     /// Submissions taken, by prompt.
     accepted: BTreeMap<String, u32>,
@@ -72,20 +74,31 @@ struct State {
 }
 
 impl Engine {
-    /// An engine of a fake where anything goes wrong, as this seed has it.
-    pub fn chaotic(seed: u64) -> Self {
-        Self {
+    /// Forgets everything; from now on anything goes wrong, as this seed has it.
+    pub fn go_mad(&self, seed: u64) {
+        *self.lock() = State {
             chaos: Some(seed),
-            ..Self::default()
-        }
+            ..State::default()
+        };
+    }
+
+    pub fn is_mad(&self) -> bool {
+        self.lock().chaos.is_some()
     }
 
     /// What goes wrong with a prompt.
     pub fn directives(&self, prompt: &str) -> Directives {
-        match self.chaos {
+        match self.lock().chaos {
             None => Directives::of(prompt),
             Some(seed) => Directives::any(prompt, seed),
         }
+    }
+
+    /// What happens to a call on its way.
+    pub fn mishap(&self, method: &Method, path: &str) -> Option<Mishap> {
+        let mut state = self.lock();
+        let seed = state.chaos?;
+        state.calls.mishap(seed, method, path)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,6 +107,7 @@ impl Engine {
 
     /// Takes a job; what its prompt asks for is in the answer.
     pub fn take(&self, prompt: &str, body: Value) -> Taken {
+        let directives = self.directives(prompt);
         let mut state = self.lock();
         state.next += 1;
         let id = format!("{:08}-fake", state.next);
@@ -102,7 +116,7 @@ impl Engine {
             id: id.clone(),
             prompt: prompt.to_owned(),
             body,
-            directives: self.directives(prompt),
+            directives,
             canceled: false,
             polls: 0,
             fetches: 0,
@@ -133,9 +147,14 @@ impl Engine {
 
     /// The last job that was taken for a prompt.
     pub fn job_of(&self, prompt: &str) -> Option<Taken> {
+        self.jobs_of(prompt).pop()
+    }
+
+    /// The jobs that were taken for a prompt.
+    pub fn jobs_of(&self, prompt: &str) -> Vec<Taken> {
         let state = self.lock();
-        let mut jobs = state.jobs.values().filter(|job| job.prompt == prompt);
-        jobs.next_back().cloned()
+        let jobs = state.jobs.values().filter(|job| job.prompt == prompt);
+        jobs.cloned().collect()
     }
 
     /// A job by its id.

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::directive::{self, Submit};
 use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::mishap;
 
 /// A fake that serves.
 pub struct Fal {
@@ -36,10 +37,7 @@ type Shared = State<Arc<Fake>>;
 
 impl Fal {
     pub async fn start() -> Self {
-        Self::start_with(Engine::default()).await
-    }
-
-    pub async fn start_with(engine: Engine) -> Self {
+        let engine = Engine::default();
         let serving = Serving::start(|address| router(engine.clone(), address)).await;
         Self { engine, serving }
     }
@@ -53,11 +51,13 @@ pub fn router(engine: Engine, address: SocketAddr) -> Router {
         signer: SigningKey::from_bytes(&[7; 32]),
         http: reqwest::Client::new(),
     };
-    Router::new()
+    let engine = fake.engine.clone();
+    let router = Router::new()
         .route("/.well-known/jwks.json", get(keys))
         .route("/files/{id}/{name}", get(file))
         .fallback(call)
-        .with_state(Arc::new(fake))
+        .with_state(Arc::new(fake));
+    mishap::on(engine, router)
 }
 
 async fn keys(State(fake): Shared) -> Response {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::directive::{self, Submit};
 use super::engine::{Engine, KEY, Serving, Stage, Taken, clip, json as answer, picture};
+use super::mishap;
 
 /// A sketch, which is longer than any other text of an answer.
 const SKETCH_BYTES: usize = 200_000;
@@ -104,7 +105,9 @@ pub fn router(engine: Engine, address: SocketAddr, storage: SocketAddr) -> Route
         address,
         storage,
     };
-    Router::new().fallback(call).with_state(Arc::new(fake))
+    let engine = fake.engine.clone();
+    let router = Router::new().fallback(call).with_state(Arc::new(fake));
+    mishap::on(engine, router)
 }
 
 async fn call(State(fake): Shared, request: Request) -> Response {

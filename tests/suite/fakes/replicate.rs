@@ -21,6 +21,7 @@ use sha2::Sha256;
 
 use super::directive::{self, Submit};
 use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::mishap;
 
 /// What its webhooks are signed with.
 pub const SECRET: &str = "whsec_ZmFrZS1zZWNyZXQtb2YtYS1mYWtl";
@@ -87,10 +88,12 @@ fn router(engine: Engine, uploads: Arc<Mutex<Vec<Bytes>>>, address: SocketAddr) 
         .route("/webhooks/default/secret", get(secret))
         .layer(middleware::from_fn(authorized))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    Router::new()
+    let engine = fake.engine.clone();
+    let router = Router::new()
         .nest("/v1", calls)
         .route("/delivery/{id}/{name}", get(file))
-        .with_state(Arc::new(fake))
+        .with_state(Arc::new(fake));
+    mishap::on(engine, router)
 }
 
 async fn authorized(request: Request, next: Next) -> Response {

@@ -143,6 +143,12 @@ impl Fixture {
         }
     }
 
+    /// The same with other models.
+    pub fn with_models(self, models: &str) -> Self {
+        let catalog = Arc::new(Catalog::load(models).unwrap());
+        Self { catalog, ..self }
+    }
+
     pub async fn live(&self) -> Caller {
         self.caller(self.account.id, false).await
     }
