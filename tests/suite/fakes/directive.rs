@@ -88,12 +88,12 @@ pub struct Directives {
 }
 
 impl Directives {
-    /// Anything, the same for the same prompt and seed. Two thirds of all go well at each turn.
+    /// Anything, the same for the same prompt and seed. Three quarters of all go well at each turn.
     pub fn any(prompt: &str, seed: u64) -> Self {
         let hash = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let mut random = fastrand::Rng::with_seed(prompt.bytes().fold(seed, hash));
         fn one<T: Copy + Default>(random: &mut fastrand::Rng, others: &[T]) -> T {
-            match random.u8(..3) {
+            match random.u8(..4) {
                 0 => others[random.usize(..others.len())],
                 _ => T::default(),
             }

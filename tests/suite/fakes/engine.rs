@@ -213,6 +213,11 @@ impl Engine {
         true
     }
 
+    /// Forgets a job and its files.
+    pub fn forget(&self, id: &str) {
+        self.lock().jobs.remove(id);
+    }
+
     /// Gives out a job's file; `video` says of which kind.
     pub fn file(&self, id: &str, video: bool) -> Response {
         let job = {
