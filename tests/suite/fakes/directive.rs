@@ -70,6 +70,8 @@ pub enum File {
     Expired,
     /// It breaks off the first time.
     Cut,
+    /// It stands still in the middle the first time.
+    Held,
     /// Every link is dead.
     Gone,
     /// It is a page that says sorry.
@@ -206,6 +208,7 @@ fn file(value: &str) -> File {
     match value {
         "expired" => File::Expired,
         "cut" => File::Cut,
+        "held" => File::Held,
         "gone" => File::Gone,
         "noise" => File::Noise,
         other => panic!("{other} is no way to give out files"),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -25,6 +25,9 @@ use super::mishap::{Calls, Mishap};
 const WRONG_ANSWERS: u32 = 2;
 /// A call that nobody answers.
 pub const HANG: Duration = Duration::from_secs(3_600);
+
+/// Any port of this machine.
+pub const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The key that every fake takes.
 pub const KEY: &str = "fake-key";
@@ -235,6 +238,7 @@ impl Engine {
             directive::File::Gone => StatusCode::NOT_FOUND.into_response(),
             directive::File::Expired if job.fetches == 1 => StatusCode::FORBIDDEN.into_response(),
             directive::File::Cut if job.fetches == 1 => cut(&bytes[..bytes.len() / 2]),
+            directive::File::Held if job.fetches == 1 => held(&bytes[..bytes.len() / 2]),
             directive::File::Noise => "<html>sorry</html>".into_response(),
             _ => (kind, bytes).into_response(),
         }
@@ -288,6 +292,13 @@ pub fn cut(bytes: &[u8]) -> Response {
     Body::from_stream(stream::iter([begun, broken])).into_response()
 }
 
+/// An answer that stands still after these bytes.
+fn held(bytes: &[u8]) -> Response {
+    let begun = Ok::<_, std::io::Error>(Bytes::copy_from_slice(bytes));
+    let begun = stream::iter([begun]).chain(stream::pending());
+    Body::from_stream(begun).into_response()
+}
+
 /// A picture that is none of any size that can be asked for.
 pub fn picture() -> Bytes {
     static PICTURE: OnceLock<Bytes> = OnceLock::new();
@@ -313,12 +324,12 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// On any port, which `router` is told, for links to itself.
+    /// On any port.
     pub async fn start(router: impl FnOnce(SocketAddr) -> Router) -> Self {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), router).await
+        Self::start_at(ANYWHERE, router).await
     }
 
-    /// At an address.
+    /// At an address, which `router` is told, for links to itself.
     pub async fn start_at(address: SocketAddr, router: impl FnOnce(SocketAddr) -> Router) -> Self {
         // Adapters find it installed by the program that they run in.
         let _ = rustls::crypto::ring::default_provider().install_default();

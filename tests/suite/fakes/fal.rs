@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::directive::{self, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, json as answer};
 use super::mishap;
 
 /// A fake that serves.
@@ -37,8 +37,12 @@ type Shared = State<Arc<Fake>>;
 
 impl Fal {
     pub async fn start() -> Self {
+        Self::start_at(ANYWHERE).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
         let engine = Engine::default();
-        let serving = Serving::start(|address| router(engine.clone(), address)).await;
+        let serving = Serving::start_at(address, |address| router(engine.clone(), address)).await;
         Self { engine, serving }
     }
 }

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::directive::{self, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, clip, json as answer, picture};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, clip, json as answer, picture};
 use super::mishap;
 
 /// A sketch, which is longer than any other text of an answer.
@@ -42,10 +42,15 @@ type Shared = State<Arc<Fake>>;
 
 impl Gemini {
     pub async fn start() -> Self {
+        Self::start_at(ANYWHERE).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
         let engine = Engine::default();
         let storage = Serving::start(|_| storage(engine.clone())).await;
         let at = storage.address;
-        let serving = Serving::start(|address| router(engine.clone(), address, at)).await;
+        let serving =
+            Serving::start_at(address, |address| router(engine.clone(), address, at)).await;
         Self {
             engine,
             serving,

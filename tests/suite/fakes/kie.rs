@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::directive::{self, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, json as answer};
 use super::mishap;
 
 /// What its webhooks are signed with.
@@ -46,10 +46,16 @@ type Shared = State<Arc<Fake>>;
 
 impl Kie {
     pub async fn start() -> Self {
+        Self::start_at(ANYWHERE).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
         let engine = Engine::default();
         let uploads = Arc::default();
-        let serving =
-            Serving::start(|address| router(engine.clone(), Arc::clone(&uploads), address)).await;
+        let serving = Serving::start_at(address, |address| {
+            router(engine.clone(), Arc::clone(&uploads), address)
+        })
+        .await;
         Self {
             engine,
             serving,

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::directive::{self, Directives, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer, picture};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, json as answer, picture};
 use super::mishap;
 
 /// The models that it has.
@@ -52,8 +52,13 @@ type Shared = State<Arc<Fake>>;
 
 impl OpenAi {
     pub async fn start(kind: Kind) -> Self {
+        Self::start_at(ANYWHERE, kind).await
+    }
+
+    pub async fn start_at(address: SocketAddr, kind: Kind) -> Self {
         let engine = Engine::default();
-        let serving = Serving::start(|address| router(engine.clone(), kind, address)).await;
+        let router = |address| router(engine.clone(), kind, address);
+        let serving = Serving::start_at(address, router).await;
         Self { engine, serving }
     }
 

@@ -163,6 +163,19 @@ impl Fixture {
         self.caller(account.id, false).await
     }
 
+    /// A live key, as text.
+    pub async fn key(&self) -> String {
+        let new = NewKey {
+            name: "key".to_owned(),
+            test: false,
+            scopes: Scopes::DEFAULT,
+            expires_at: None,
+            caps: SpendingCaps::NONE,
+        };
+        let made = self.accounts.create_key(self.account.id, new).await;
+        made.unwrap().0.expose().to_owned()
+    }
+
     async fn caller(&self, account_id: Uuid, test: bool) -> Caller {
         self.capped(account_id, test, SpendingCaps::NONE).await
     }

@@ -242,7 +242,7 @@ impl Upstream {
         }
         match job.directives.job {
             Job::Done | Job::Odd => Some(match job.directives.file {
-                File::Well | File::Expired | File::Cut => Some(true),
+                File::Well | File::Expired | File::Cut | File::Held => Some(true),
                 File::Gone | File::Noise => Some(false),
             }),
             Job::Failed => Some(Some(false)),
@@ -670,7 +670,8 @@ impl<'a> History<'a> {
         for end in ends {
             self.tally.count(end.status.as_str());
         }
-        self.tally.count(if self.clips { "clips" } else { "pictures" });
+        self.tally
+            .count(if self.clips { "clips" } else { "pictures" });
         charged
     }
 
