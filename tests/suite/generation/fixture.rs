@@ -143,6 +143,12 @@ impl Fixture {
         }
     }
 
+    /// The same with other models.
+    pub fn with_models(self, models: &str) -> Self {
+        let catalog = Arc::new(Catalog::load(models).unwrap());
+        Self { catalog, ..self }
+    }
+
     pub async fn live(&self) -> Caller {
         self.caller(self.account.id, false).await
     }
@@ -155,6 +161,19 @@ impl Fixture {
     pub async fn stranger(&self) -> Caller {
         let account = self.accounts.create("stranger", "mine").await.unwrap();
         self.caller(account.id, false).await
+    }
+
+    /// A live key, as text.
+    pub async fn key(&self) -> String {
+        let new = NewKey {
+            name: "key".to_owned(),
+            test: false,
+            scopes: Scopes::DEFAULT,
+            expires_at: None,
+            caps: SpendingCaps::NONE,
+        };
+        let made = self.accounts.create_key(self.account.id, new).await;
+        made.unwrap().0.expose().to_owned()
     }
 
     async fn caller(&self, account_id: Uuid, test: bool) -> Caller {
