@@ -5,7 +5,7 @@
 //!
 //! | module | commands |
 //! |---|---|
-//! | [`serve`] | `serve` |
+//! | [`serve`], [`catalog`] | `serve` |
 //! | [`admin`], [`plans`], [`credits`] | `accounts`, `keys`, `ledger`, `plans`, `credits`: straight on the database, with or without a server running |
 //! | [`client`] | `models`, `generate`: callers of a running server |
 //! | [`mcp`] | `mcp`: between a running server and clients that start programs |
@@ -20,6 +20,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::settings::{Settings, SettingsError, TABLE};
 
 mod admin;
+mod catalog;
 mod client;
 mod credits;
 mod database;

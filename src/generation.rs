@@ -18,14 +18,15 @@
 //! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use futures_util::Stream;
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::assets::Assets;
-use crate::catalog::{Catalog, Model};
+use crate::catalog::{self, Model};
 use crate::egress::Egress;
 use crate::gate::Caller;
 use crate::ledger::Ledger;
@@ -42,6 +43,7 @@ mod inputs;
 mod key;
 mod news;
 mod prepare;
+mod prober;
 mod quote;
 mod records;
 mod request;
@@ -54,11 +56,13 @@ mod verify;
 mod watch;
 mod worker;
 
+pub use health::Condition;
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
 pub use hooks::HOOKS_PATH;
 pub use inputs::Picture;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
+pub use routes::{Availability, Reach};
 pub use settings::Settings;
 pub use status::{Event, Status};
 pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
@@ -82,7 +86,7 @@ pub struct Parts {
     /// For balances.
     pub ledger: Ledger,
     /// The models.
-    pub catalog: Arc<Catalog>,
+    pub catalog: catalog::Current,
     /// The upstreams.
     pub providers: Providers,
     /// Where results and reference pictures are kept.
@@ -98,6 +102,7 @@ pub struct Parts {
 pub struct Generation {
     core: Arc<Core>,
     worker: Worker,
+    _prober: AbortOnDropHandle<()>,
 }
 
 /// What use cases and worker share.
@@ -108,7 +113,7 @@ struct Core {
     /// Whatever happens to a task goes to the database through here.
     changes: Changes,
     ledger: Ledger,
-    catalog: Arc<Catalog>,
+    catalog: catalog::Current,
     providers: Providers,
     /// Which of them are worth asking.
     health: Health,
@@ -189,7 +194,12 @@ impl Generation {
             queue,
         });
         let worker = Worker::start(Arc::clone(&core), assignments).await?;
-        Ok(Self { core, worker })
+        let prober = prober::start(&core);
+        Ok(Self {
+            core,
+            worker,
+            _prober: prober,
+        })
     }
 
     /// Stops working: lets go of every open task, so that the next process goes on with them at
@@ -332,12 +342,14 @@ impl Generation {
         Arc::clone(&self.core.owed)
     }
 
-    /// The upstreams on which `caller` could have a model run now, best first. With a live key the
-    /// sandbox is the last one, since it must be asked for by name.
+    /// How the upstreams stand that could run a model for `caller`, best first, each once. With a live key
+    /// the sandbox is the last one, since it must be asked for by name.
     #[must_use]
-    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<String> {
-        let allowed = self.core.settings.sandbox_for_live;
-        routes::reachable(&self.core.providers, allowed, model, caller.is_test())
+    pub fn availability(&self, caller: &Caller, model: &Model) -> Vec<Availability> {
+        let (core, now) = (&self.core, Instant::now());
+        let allowed = core.settings.sandbox_for_live;
+        let stands = |name: &str, model: &str| core.health.condition(name, model, now);
+        routes::availability(&core.providers, allowed, model, caller.is_test(), stands)
     }
 }
 

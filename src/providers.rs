@@ -216,10 +216,18 @@ pub trait Provider: Send + Sync {
         Err(HookError::NotOffered)
     }
 
+    /// Whether [`probe`](Self::probe) can tell of a model whether the upstream has it. Otherwise it finds the
+    /// same whichever it is asked for.
+    fn knows_models(&self) -> bool {
+        true
+    }
+
     /// Asks whether the upstream answers, takes the key and has a model, without spending anything.
     async fn probe(&self, upstream_model: &str) -> Probe;
 }
 
+/// How long an answer to [`Provider::probe`] is worth waiting for.
+pub const PROBE_MAX: Duration = Duration::from_secs(15);
 /// How many jobs an upstream may have at once that has no bound of its own.
 const PLACES_MAX: usize = 100_000;
 
@@ -282,6 +290,11 @@ impl Providers {
         } else {
             self.configured.get(name)
         }
+    }
+
+    /// The providers that can be reached, without the embedded one.
+    pub fn configured(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.configured.values()
     }
 
     /// The providers that can be reached, each with how many jobs it may have at once.

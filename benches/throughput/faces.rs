@@ -7,7 +7,7 @@ use std::sync::Arc;
 use piooy::accounts::Accounts;
 use piooy::adapters::handlers::Api;
 use piooy::adapters::{self, Options, Parts, server};
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::egress::{Egress, Policy};
 use piooy::gate::Gate;
 use piooy::generation::Generation;
@@ -124,7 +124,7 @@ impl Faces {
         let api = Api {
             accounts,
             assets: room::assets(),
-            catalog: Arc::new(Catalog::builtin()),
+            catalog: Current::new(Catalog::builtin()),
             gate: gate.clone(),
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),
@@ -141,7 +141,7 @@ impl Faces {
             gate,
             assets: room::assets(),
             store,
-            catalog: Arc::new(Catalog::builtin()),
+            catalog: Current::new(Catalog::builtin()),
             generation: None,
             options: Options {
                 public_url: "http://localhost".to_owned(),

@@ -13,7 +13,7 @@ use tonic::{Request, Status};
 
 use crate::accounts::Accounts;
 use crate::assets::Assets;
-use crate::catalog::Catalog;
+use crate::catalog::Current;
 use crate::gate::{Caller, Gate};
 use crate::generation::Generation;
 use crate::ledger::Ledger;
@@ -42,7 +42,7 @@ pub struct Api {
     /// Signs the links of results.
     pub assets: Assets,
     /// The models.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Current,
     /// Told when keys or plans change.
     pub gate: Arc<Gate>,
     /// Tasks.

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::Failure;
 use crate::catalog::Catalog;
 use crate::providers::{
-    Comfyui, Connection, Fal, Gemini, Kie, OpenAi, Probe, Provider, Providers, Replicate, Sandbox,
+    Comfyui, Connection, Fal, Gemini, Kie, OpenAi, PROBE_MAX, Probe, Provider, Providers,
+    Replicate, Sandbox,
 };
 use crate::settings::{Dialect, Settings, Upstream, missing_upstreams};
 
@@ -101,7 +103,10 @@ pub async fn check(settings: &Settings, catalog: &Catalog) -> Result<bool, Failu
     });
     let probe = async |(slug, name, upstream_model): (String, String, String)| {
         let found = match providers.get(&name) {
-            Some(provider) => word(&provider.probe(&upstream_model).await),
+            Some(provider) => match timeout(PROBE_MAX, provider.probe(&upstream_model)).await {
+                Ok(found) => word(&found),
+                Err(_) => word(&Probe::Down("it gives no answer".to_owned())),
+            },
             None => match providers.missing_setting(&name) {
                 Some(setting) => (None, format!("set {setting}")),
                 None => (None, "not spoken by this version".to_owned()),
@@ -122,6 +127,13 @@ pub async fn check(settings: &Settings, catalog: &Catalog) -> Result<bool, Failu
     for (slug, name, upstream_model, (works, state)) in probed {
         sound &= works != Some(false);
         println!("{slug:<24} {name:<10} {upstream_model:<52} {state}");
+    }
+    for (slug, replaced_by) in catalog.retired() {
+        let state = match replaced_by {
+            Some(successor) => format!("retired: use {successor}"),
+            None => "retired".to_owned(),
+        };
+        println!("{slug:<24} {0:<10} {0:<52} {state}", "-");
     }
     Ok(sound)
 }

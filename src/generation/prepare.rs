@@ -8,7 +8,7 @@ use super::errors::SubmitError;
 use super::inputs;
 use super::request::{Request, Work};
 use super::routes::{Route, Wish, routes};
-use crate::catalog::{Adjustment, Fitted, Model, Tier, Unfit, Violation};
+use crate::catalog::{Adjustment, Catalog, Fitted, Model, Tier, Unfit, Violation};
 use crate::gate::Caller;
 
 /// How much of a negative prompt an answer repeats.
@@ -28,11 +28,12 @@ pub(super) struct Prepared<'a> {
 
 /// Checks everything about a request that needs no database.
 pub(super) fn prepare<'a>(
-    core: &'a Core,
+    core: &Core,
+    catalog: &'a Catalog,
     caller: &Caller,
     request: &Request,
 ) -> Result<Prepared<'a>, SubmitError> {
-    let model = core.catalog.get(&request.model)?;
+    let model = catalog.get(&request.model)?;
     check_expectations(model, request)?;
     inputs::check_addresses(core, &request.reference_images)?;
     let fitted = fit(model, request)?;
@@ -51,7 +52,8 @@ pub(super) fn prepare<'a>(
         model,
         &wish,
     )?;
-    let first = first_able(&routes, model, &work)?;
+    let sound = sound(core, model, routes)?;
+    let first = first_able(&sound, model, &work)?;
     Ok(Prepared {
         model,
         fitted,
@@ -98,6 +100,28 @@ fn fit(model: &Model, request: &Request) -> Result<Fitted, Unfit> {
         allowed: Vec::new(),
     });
     Err(unfit)
+}
+
+/// Those of the ways that nothing is wrong with.
+fn sound(core: &Core, model: &Model, routes: Vec<Route>) -> Result<Vec<Route>, SubmitError> {
+    let mut troubles = Vec::new();
+    let mut sound = Vec::with_capacity(routes.len());
+    for route in routes {
+        let name = route.provider.name();
+        match core.health.trouble(name, &route.upstream_model) {
+            None => sound.push(route),
+            Some(condition) => troubles.push((name.to_owned(), condition)),
+        }
+    }
+    if !sound.is_empty() {
+        return Ok(sound);
+    }
+    Err(SubmitError::ModelUnavailable {
+        model: model.slug.clone(),
+        settings: Vec::new(),
+        troubles,
+        sandbox: core.settings.sandbox_for_live,
+    })
 }
 
 /// The first way that can do the work, as far as can be told without asking.

@@ -165,7 +165,8 @@ pub(super) async fn quote(
     request: &Request,
     now: SystemTime,
 ) -> Result<Quote, SubmitError> {
-    let prepared = prepare(core, caller, request)?;
+    let catalog = core.catalog.get();
+    let prepared = prepare(core, &catalog, caller, request)?;
     let unknowns = unknowns(&prepared, request, caller.is_test());
     let balance = core.ledger.balance(caller.account_id()).await?;
     let expires = (now + QUOTE_LIFE)

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::errors::SubmitError;
+use super::health::Condition;
 use super::request::Work;
 use crate::catalog::Model;
 use crate::providers::{Failure, Inputs, Operation, Provider, Providers, SANDBOX};
@@ -95,27 +96,71 @@ pub(super) fn routes(
         return Err(SubmitError::ModelUnavailable {
             model: model.slug.clone(),
             settings,
+            troubles: Vec::new(),
             sandbox: sandbox_for_live,
         });
     }
     Ok(reachable)
 }
 
-/// The names of the upstreams that could run a model for such a key at all, best first.
-pub(super) fn reachable(
+/// How an upstream stands that could run a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Availability {
+    /// Its name.
+    pub provider: String,
+    /// Whether it would run the model now.
+    pub reach: Reach,
+}
+
+/// Whether an upstream would run a model now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// It is set up; how it stands, of its ways to the model the best.
+    SetUp(Condition),
+    /// It is not set up; the setting that it lacks, if any would do.
+    NotSetUp(Option<String>),
+}
+
+impl Availability {
+    /// Whether it can be asked now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.reach == Reach::SetUp(Condition::Ready)
+    }
+}
+
+/// How the upstreams stand that could run a model for such a key at all, best first. `stands` tells of the
+/// upstream of that name and its id for the model.
+pub(super) fn availability(
     providers: &Providers,
     sandbox_for_live: bool,
     model: &Model,
     test: bool,
-) -> Vec<String> {
-    if test {
-        return vec![SANDBOX.to_owned()];
+    stands: impl Fn(&str, &str) -> Condition,
+) -> Vec<Availability> {
+    let mut all: Vec<Availability> = Vec::new();
+    for route in model.routes.iter().filter(|_| !test) {
+        let name = route.provider.as_str();
+        let reach = match providers.get(name) {
+            Some(_) => Reach::SetUp(stands(name, &route.model)),
+            None => Reach::NotSetUp(providers.missing_setting(name).map(str::to_owned)),
+        };
+        match all.iter_mut().find(|known| known.provider == name) {
+            Some(known) if known.is_ready() => {}
+            Some(known) => known.reach = reach,
+            None => all.push(Availability {
+                provider: name.to_owned(),
+                reach,
+            }),
+        }
     }
-    let configured = model
-        .routes
-        .iter()
-        .filter_map(|route| Some(providers.get(&route.provider)?.name()));
-    owned(configured.chain(sandbox_for_live.then_some(SANDBOX)))
+    if test || sandbox_for_live {
+        all.push(Availability {
+            provider: SANDBOX.to_owned(),
+            reach: Reach::SetUp(Condition::Ready),
+        });
+    }
+    all
 }
 
 fn owned<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {

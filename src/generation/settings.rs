@@ -30,6 +30,8 @@ pub struct Settings {
     pub poll_wait_min: Duration,
     /// … up to this. Failed attempts back off likewise.
     pub poll_wait_max: Duration,
+    /// How often an upstream that is well is asked whether it still is, more or less.
+    pub probe_interval: Duration,
     /// How long an upstream that keeps failing is left alone the first time …
     pub rest_min: Duration,
     /// … and at most; each time is twice as long as the one before.
@@ -61,6 +63,7 @@ impl Default for Settings {
             lifetime_max: Duration::from_secs(2 * 60 * 60),
             poll_wait_min: Duration::from_millis(250),
             poll_wait_max: Duration::from_secs(10),
+            probe_interval: Duration::from_secs(5 * 60),
             rest_min: Duration::from_secs(1),
             rest_max: Duration::from_secs(60),
             key_lifetime: Duration::from_secs(24 * 60 * 60),

@@ -318,6 +318,10 @@ impl Provider for Fal {
         }
     }
 
+    fn knows_models(&self) -> bool {
+        false
+    }
+
     /// Asks for an entry that cannot be there: the key is looked at before the entry.
     async fn probe(&self, upstream_model: &str) -> Probe {
         let entry = format!(

@@ -357,7 +357,7 @@ fn cause(code: &str) -> Option<Cause> {
         "rate_limit_exceeded" => Some(Cause::Busy),
         "model_not_found" => Some(Cause::Retired),
         "invalid_api_key" => Some(Cause::Key),
-        code if ["moderation", "content_policy", "content_filter"]
+        code if ["moderation", "content_policy", "content_filter", "SensitiveContent"]
             .iter()
             .any(|word| code.contains(word)) =>
         {

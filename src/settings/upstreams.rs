@@ -88,7 +88,7 @@ struct Known {
     key: &'static str,
 }
 
-const KNOWN: [Known; 10] = [
+const KNOWN: [Known; 13] = [
     Known {
         name: "fal",
         title: "fal",
@@ -123,6 +123,27 @@ const KNOWN: [Known; 10] = [
         dialect: Dialect::Kie,
         url: "https://api.kie.ai",
         key: "KIE_API_KEY",
+    },
+    Known {
+        name: "ark",
+        title: "BytePlus ModelArk",
+        dialect: Dialect::OpenAi,
+        url: "https://ark.ap-southeast.bytepluses.com/api/v3",
+        key: "ARK_API_KEY",
+    },
+    Known {
+        name: "xai",
+        title: "xAI",
+        dialect: Dialect::OpenAi,
+        url: "https://api.x.ai/v1",
+        key: "XAI_API_KEY",
+    },
+    Known {
+        name: "openrouter",
+        title: "OpenRouter",
+        dialect: Dialect::OpenAi,
+        url: "https://openrouter.ai/api/v1",
+        key: "OPENROUTER_API_KEY",
     },
     Known {
         name: "comfyui",

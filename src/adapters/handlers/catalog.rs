@@ -6,6 +6,7 @@ use super::generation::media_message;
 use super::{Api, caller, int32};
 use crate::catalog::{self, Tier};
 use crate::gate::Caller;
+use crate::generation::{Availability, Condition, Reach};
 use crate::spec::error::ApiError;
 use crate::spec::v1::catalog_service_server::CatalogService;
 use crate::spec::v1::{
@@ -21,12 +22,13 @@ impl CatalogService for Api {
     ) -> Result<Response<ListModelsResponse>, Status> {
         let caller = caller(&request)?;
         let (media, tier) = (request.get_ref().media_type(), request.get_ref().tier());
-        let models = self.catalog.models().iter().filter(|model| {
+        let catalog = self.catalog.get();
+        let models = catalog.models().iter().filter(|model| {
             (media == MediaType::Unspecified || media == media_message(model.media))
                 && (tier == model::Tier::Unspecified || tier == tier_message(model.tier))
         });
         let models = models
-            .map(|model| self.model_message(&caller, model))
+            .map(|model| self.model_message(&caller, model).0)
             .collect();
         Ok(Response::new(ListModelsResponse { models }))
     }
@@ -36,18 +38,27 @@ impl CatalogService for Api {
         request: Request<GetModelRequest>,
     ) -> Result<Response<Model>, Status> {
         let caller = caller(&request)?;
-        let model = self
-            .catalog
+        let catalog = self.catalog.get();
+        let model = catalog
             .get(&request.get_ref().slug)
             .map_err(ApiError::from)?;
-        Ok(Response::new(self.model_message(&caller, model)))
+        let (mut message, availability) = self.model_message(&caller, model);
+        message.availability = availability.into_iter().map(availability_message).collect();
+        Ok(Response::new(message))
     }
 }
 
 impl Api {
-    fn model_message(&self, caller: &Caller, model: &catalog::Model) -> Model {
+    /// A model without how its upstreams stand, and how they stand.
+    fn model_message(
+        &self,
+        caller: &Caller,
+        model: &catalog::Model,
+    ) -> (Model, Vec<Availability>) {
         let (low, high) = model.typical_seconds;
-        Model {
+        let availability = self.generation.availability(caller, model);
+        let ready = availability.iter().filter(|upstream| upstream.is_ready());
+        let message = Model {
             slug: model.slug.clone(),
             title: model.title.clone(),
             vendor: model.vendor.clone(),
@@ -74,9 +85,38 @@ impl Api {
             typical_seconds_high: int32(high),
             replaced_by: model.replaced_by.clone().unwrap_or_default(),
             deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
-            providers: self.generation.providers_for(caller, model),
+            providers: ready.map(|upstream| upstream.provider.clone()).collect(),
             negative_prompt: model.negative_prompt,
+            availability: Vec::new(),
+        };
+        (message, availability)
+    }
+}
+
+fn availability_message(upstream: Availability) -> model::Availability {
+    use model::availability::State;
+    let (state, reason) = match upstream.reach {
+        Reach::SetUp(Condition::Ready) => (State::Ready, String::new()),
+        Reach::SetUp(condition) => {
+            let state = match condition {
+                Condition::Resting => State::Resting,
+                _ => State::Unavailable,
+            };
+            (state, format!("{} {}.", upstream.provider, condition.words()))
         }
+        Reach::NotSetUp(Some(setting)) => {
+            let reason = format!("The operator of this server would have to set {setting}.");
+            (State::Unconfigured, reason)
+        }
+        Reach::NotSetUp(None) => {
+            let reason = "This server knows no such upstream.".to_owned();
+            (State::Unconfigured, reason)
+        }
+    };
+    model::Availability {
+        provider: upstream.provider,
+        state: state.into(),
+        reason,
     }
 }
 

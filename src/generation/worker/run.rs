@@ -33,7 +33,7 @@ use super::deliver::{Undelivered, deliver};
 use super::patience::{insist, insist_on_asset};
 use super::straggle::{Straggler, straggle};
 use super::{Assignment, Standing, too_late};
-use crate::catalog::Model;
+use crate::catalog::{Catalog, Model};
 use crate::providers::{
     Cancel, Cause, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider, Rendered,
     SANDBOX, Submitted,
@@ -95,6 +95,8 @@ pub(super) struct Reached {
 
 struct Run<'a> {
     core: &'a Core,
+    /// As it was when the run began: what changes meanwhile is for the tasks to come.
+    catalog: &'a Catalog,
     live: &'a Live,
     work: &'a Work,
     /// How many tasks of the account may be begun at once.
@@ -116,8 +118,10 @@ pub(super) async fn run(
         turns,
     }: Assignment,
 ) {
+    let catalog = core.catalog.get();
     let mut run = Run {
         core: &core,
+        catalog: &catalog,
         live: &live,
         work: &work,
         turns,
@@ -248,7 +252,11 @@ impl<'a> Run<'a> {
         refused: usize,
     ) -> Option<(&'r Route, Option<OwnedSemaphorePermit>)> {
         let health = &self.core.health;
+        let has_trouble =
+            |route: &Route| health.trouble(route.provider.name(), &route.upstream_model);
         while !self.live.canceled.is_cancelled() {
+            // Where nothing is left that is well, whoever is asked says so.
+            let any_sound = routes.iter().any(|route| has_trouble(route).is_none());
             let mut crowded = None;
             let mut rest = self.core.settings.poll_wait_max;
             for route in routes
@@ -256,6 +264,7 @@ impl<'a> Run<'a> {
                 .cycle()
                 .skip(refused % routes.len())
                 .take(routes.len())
+                .filter(|route| !any_sound || has_trouble(route).is_none())
             {
                 let name = route.provider.name();
                 let left = health.rest(name, std::time::Instant::now());
@@ -328,7 +337,7 @@ impl<'a> Run<'a> {
         let now = std::time::Instant::now();
         self.core
             .health
-            .failed(provider.name(), cause, retry_after, now);
+            .failed(provider.name(), &job.upstream_model, cause, retry_after, now);
         tracing::warn!(
             task = %self.live.id,
             attempt,
@@ -464,7 +473,7 @@ impl<'a> Run<'a> {
     fn first_wait(&self, provider: &str) -> Duration {
         let settings = &self.core.settings;
         let model = self.live.task().model;
-        let typical = match self.core.catalog.get(&model) {
+        let typical = match self.catalog.get(&model) {
             Ok(model) if provider != SANDBOX => model.typical_seconds.0,
             _ => 0,
         };
@@ -518,7 +527,7 @@ impl<'a> Run<'a> {
             operation: self.work.operation,
             resolution: &self.work.resolution,
         };
-        let model = self.core.catalog.get(&task.model).ok()?;
+        let model = self.catalog.get(&task.model).ok()?;
         // Whether a live key may use the sandbox was decided when the task was accepted.
         Some((
             model,

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use object_store::memory::InMemory;
 use piooy::accounts::{Account, Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::gate::{Caller, Gate};
 use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task, verify};
 use piooy::ledger::{Balance, Ledger};
@@ -109,7 +109,7 @@ pub struct Fixture {
     pub assets: Assets,
     accounts: Accounts,
     gate: Gate,
-    catalog: Arc<Catalog>,
+    pub catalog: Current,
 }
 
 impl Fixture {
@@ -138,7 +138,7 @@ impl Fixture {
             assets: Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test"),
             gate: Gate::new(accounts.clone(), None).unwrap(),
             accounts,
-            catalog: Arc::new(Catalog::load(MODELS).unwrap()),
+            catalog: Current::new(Catalog::load(MODELS).unwrap()),
             database,
         }
     }
@@ -217,7 +217,7 @@ impl Fixture {
         let parts = Parts {
             ledger: Ledger::new(store.clone()),
             store,
-            catalog: Arc::clone(&self.catalog),
+            catalog: self.catalog.clone(),
             providers,
             assets: self.assets.clone(),
             egress: support::egress(),
