@@ -145,7 +145,7 @@ impl Fixture {
 
     /// The same with other models.
     pub fn with_models(self, models: &str) -> Self {
-        let catalog = Arc::new(Catalog::load(models).unwrap());
+        let catalog = Current::new(Catalog::load(models).unwrap());
         Self { catalog, ..self }
     }
 
