@@ -23,11 +23,8 @@ const PICTURE: &str = "<picture>";
 /// Where the listener says that pictures are that were left with it.
 const UPLOADED: &str = "https://files.test/picture.png";
 /// Lengths that a route cannot make of those that its model makes: another route does.
-const GAPS: [(&str, &str, &[u32]); 1] = [(
-    "gemini-omni-1-2",
-    "kie",
-    &[3, 5, 7, 9, 11, 12, 13, 14, 15],
-)];
+const GAPS: [(&str, &str, &[u32]); 1] =
+    [("gemini-omni-1-2", "kie", &[3, 5, 7, 9, 11, 12, 13, 14, 15])];
 
 /// The adapter of an upstream of the catalogue; `None` where the operator's own files say what is sent.
 fn adapter(name: &str, url: &str) -> Option<Arc<dyn Provider>> {
@@ -141,8 +138,8 @@ async fn every_route_can_be_told_all_that_it_claims() {
                 .filter(|resolution| route.id_for(Operation::Text, resolution).is_some())
                 .collect();
             let ends = [made.first(), made.last()].into_iter().flatten();
-            for (resolution, operation) in
-                ends.flat_map(|resolution| operations(model).into_iter().map(move |o| (resolution, o)))
+            for (resolution, operation) in ends
+                .flat_map(|resolution| operations(model).into_iter().map(move |o| (resolution, o)))
             {
                 for duration in durations(model) {
                     let work = (route, operation);
@@ -150,7 +147,10 @@ async fn every_route_can_be_told_all_that_it_claims() {
                         continue;
                     };
                     asked += 1;
-                    let place = format!("{} by {} {operation:?} {duration:?}", model.slug, route.provider);
+                    let place = format!(
+                        "{} by {} {operation:?} {duration:?}",
+                        model.slug, route.provider
+                    );
                     match adapter.check(&job) {
                         Ok(()) => {}
                         Err(_) if is_gap(model, route, duration) => {
@@ -220,8 +220,7 @@ impl Listener {
     async fn start() -> Self {
         let bodies = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&bodies);
-        let serving =
-            Serving::start(|_| Router::new().fallback(hear).with_state(kept)).await;
+        let serving = Serving::start(|_| Router::new().fallback(hear).with_state(kept)).await;
         Self { bodies, serving }
     }
 
@@ -229,7 +228,12 @@ impl Listener {
     async fn body(&self, provider: &str, job: &Job) -> Value {
         let adapter = adapter(provider, &self.serving.url()).expect("is spoken");
         adapter.submit(job).await.expect_err("is refused");
-        let mut body = self.bodies.lock().expect("nobody panicked").pop().expect("was sent");
+        let mut body = self
+            .bodies
+            .lock()
+            .expect("nobody panicked")
+            .pop()
+            .expect("was sent");
         mark_pictures(&mut body);
         body
     }
@@ -273,11 +277,19 @@ async fn sends(provider: &str, lines: &[Line]) {
         let model = catalog.get(slug).expect("is there");
         let mut routes = model.routes.iter();
         let route = routes
-            .find(|route| route.provider == provider && route.id_for(*operation, resolution).is_some())
+            .find(|route| {
+                route.provider == provider && route.id_for(*operation, resolution).is_some()
+            })
             .expect("is a route");
         let duration = model.defaults.duration_seconds;
         let work = (*route).clone();
-        let job = job(model, (&work, *operation), resolution, duration, (None, *count));
+        let job = job(
+            model,
+            (&work, *operation),
+            resolution,
+            duration,
+            (None, *count),
+        );
         let body = listener.body(provider, &job.expect("has a price")).await;
         assert_eq!(&body, expected, "{slug} {operation:?} {resolution}");
     }
@@ -591,7 +603,10 @@ async fn servers_that_speak_as_openai_does_are_told_in_their_own_fields() {
     sends(
         "openrouter",
         &[(
-            "wan-3-0", Text, "720p", 1,
+            "wan-3-0",
+            Text,
+            "720p",
+            1,
             json!({
                 "model": "alibaba/wan-3.0", "prompt": "a fox", "duration": 5, "resolution": "720p",
                 "aspect_ratio": "16:9", "generate_audio": true, "seed": 7
