@@ -56,8 +56,8 @@ mod verify;
 mod watch;
 mod worker;
 
-pub use health::Condition;
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use health::Condition;
 pub use hooks::HOOKS_PATH;
 pub use inputs::Picture;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};

@@ -70,7 +70,11 @@ struct Looked(Option<(SystemTime, u64)>);
 impl Looked {
     fn at(path: &Path) -> Self {
         let metadata = std::fs::metadata(path);
-        Self(metadata.ok().and_then(|file| Some((file.modified().ok()?, file.len()))))
+        Self(
+            metadata
+                .ok()
+                .and_then(|file| Some((file.modified().ok()?, file.len()))),
+        )
     }
 }
 
@@ -117,7 +121,9 @@ impl Follower {
                 tracing::info!(models, "the model file was read again");
             }
             Err(error) => {
-                tracing::error!("the models stay as they were, since the model file cannot be used: {error}");
+                tracing::error!(
+                    "the models stay as they were, since the model file cannot be used: {error}"
+                );
             }
         }
     }

@@ -192,7 +192,10 @@ fn unavailable(
         troubles => {
             let told = troubles.iter();
             let told = told.map(|(name, condition)| format!("{name} {}", condition.words()));
-            format!("works at the moment: {}", told.collect::<Vec<_>>().join(", "))
+            format!(
+                "works at the moment: {}",
+                told.collect::<Vec<_>>().join(", ")
+            )
         }
     };
     let mut text = format!("no upstream for this request to the model {model} {what}");

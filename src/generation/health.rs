@@ -302,7 +302,13 @@ mod tests {
         assert!(health.rest(SANDBOX, now).is_zero());
         health.failed(SANDBOX, "model", Cause::Key, None, now);
         assert_eq!(health.rest(SANDBOX, now), Duration::from_secs(60));
-        health.failed(SANDBOX, "model", Cause::Busy, Some(Duration::from_secs(7)), now);
+        health.failed(
+            SANDBOX,
+            "model",
+            Cause::Busy,
+            Some(Duration::from_secs(7)),
+            now,
+        );
         assert_eq!(health.rest(SANDBOX, now), Duration::from_secs(7));
     }
 

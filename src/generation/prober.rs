@@ -95,7 +95,11 @@ async fn ask(
     models: &BTreeSet<String>,
     gone_before: &BTreeSet<String>,
 ) -> Findings {
-    let enough = if provider.knows_models() { models.len() } else { 1 };
+    let enough = if provider.knows_models() {
+        models.len()
+    } else {
+        1
+    };
     let mut gone = BTreeSet::new();
     let mut trouble = None;
     let (mut wrong, mut well) = (0, 0);
@@ -111,7 +115,12 @@ async fn ask(
                 trouble = Some(Condition::Refused);
             }
             Ok(Probe::Down(why)) => {
-                tracing::debug!(upstream = provider.name(), model, why, "an upstream is down");
+                tracing::debug!(
+                    upstream = provider.name(),
+                    model,
+                    why,
+                    "an upstream is down"
+                );
                 wrong += 1;
                 trouble = trouble.or(Some(Condition::Down));
             }
@@ -158,7 +167,10 @@ mod tests {
         assert_eq!(confirmed(&down, &well), well);
         assert_eq!(confirmed(&down, &down), down);
         let refused = found(Some(Condition::Refused), &["a", "b"]);
-        assert_eq!(confirmed(&down, &refused), found(Some(Condition::Refused), &["a"]));
+        assert_eq!(
+            confirmed(&down, &refused),
+            found(Some(Condition::Refused), &["a"])
+        );
     }
 
     #[test]

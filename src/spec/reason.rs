@@ -102,7 +102,7 @@ reasons! {
     ModelNotFound "MODEL_NOT_FOUND" 5 404 never Caller;
     /// The model is gone; the message names its successor.
     ModelRetired "MODEL_RETIRED" 9 410 never Caller;
-    /// No upstream that can run the model is configured for this key.
+    /// No upstream that can run the model is configured for this key, or none of them works.
     ModelUnavailable "MODEL_UNAVAILABLE" 14 503 never Operator;
     /// What was asked for has no price, so it does not run.
     NoPrice "NO_PRICE" 9 422 never Operator;

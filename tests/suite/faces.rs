@@ -10,6 +10,8 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
+//! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
+//! | [`reload`] | the models change while the server runs |
 //! | [`discovery`], [`docs`] | who looks for the server finds it, and people how to connect |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
@@ -21,6 +23,7 @@
 //! MCP is spoken as raw JSON over HTTP, but for [`mcp_rmcp`], which lets an official client speak.
 
 mod answers;
+mod availability;
 mod bridge;
 mod credits;
 mod discovery;
@@ -45,6 +48,7 @@ mod one_method;
 mod panics;
 mod quotes;
 mod rate;
+mod reload;
 mod rest;
 mod rest_tasks;
 mod server;

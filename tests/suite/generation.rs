@@ -13,6 +13,7 @@ mod inputs;
 mod late;
 mod money;
 mod nodes;
+mod probing;
 mod quotes;
 mod requests;
 mod turns;

@@ -50,11 +50,7 @@ impl CatalogService for Api {
 
 impl Api {
     /// A model without how its upstreams stand, and how they stand.
-    fn model_message(
-        &self,
-        caller: &Caller,
-        model: &catalog::Model,
-    ) -> (Model, Vec<Availability>) {
+    fn model_message(&self, caller: &Caller, model: &catalog::Model) -> (Model, Vec<Availability>) {
         let (low, high) = model.typical_seconds;
         let availability = self.generation.availability(caller, model);
         let ready = availability.iter().filter(|upstream| upstream.is_ready());
@@ -102,7 +98,10 @@ fn availability_message(upstream: Availability) -> model::Availability {
                 Condition::Resting => State::Resting,
                 _ => State::Unavailable,
             };
-            (state, format!("{} {}.", upstream.provider, condition.words()))
+            (
+                state,
+                format!("{} {}.", upstream.provider, condition.words()),
+            )
         }
         Reach::NotSetUp(Some(setting)) => {
             let reason = format!("The operator of this server would have to set {setting}.");

@@ -96,11 +96,7 @@ impl Completion {
 }
 
 /// What is proposed, by that catalogue.
-fn values<'c>(
-    catalog: &'c Catalog,
-    suggest: &Suggest,
-    chosen: Option<&'c Model>,
-) -> Vec<&'c str> {
+fn values<'c>(catalog: &'c Catalog, suggest: &Suggest, chosen: Option<&'c Model>) -> Vec<&'c str> {
     let models = || catalog.models().iter();
     let of = |media| {
         models()

@@ -335,9 +335,13 @@ impl<'a> Run<'a> {
         };
         let (cause, retry_after) = (refused.cause, refused.retry_after);
         let now = std::time::Instant::now();
-        self.core
-            .health
-            .failed(provider.name(), &job.upstream_model, cause, retry_after, now);
+        self.core.health.failed(
+            provider.name(),
+            &job.upstream_model,
+            cause,
+            retry_after,
+            now,
+        );
         tracing::warn!(
             task = %self.live.id,
             attempt,

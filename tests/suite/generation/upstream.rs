@@ -57,6 +57,11 @@ struct State {
     jobs: HashMap<Uuid, String>,
     polled: Vec<String>,
     canceled: Vec<String>,
+    /// What the next questions find.
+    probes: VecDeque<Probe>,
+    /// What all after them find.
+    condition: Probe,
+    probed: usize,
 }
 
 pub struct Upstream {
@@ -76,6 +81,9 @@ impl Upstream {
             jobs: HashMap::new(),
             polled: Vec::new(),
             canceled: Vec::new(),
+            probes: VecDeque::new(),
+            condition: Probe::Ready,
+            probed: 0,
         };
         Arc::new(Self {
             name,
@@ -105,6 +113,21 @@ impl Upstream {
 
     pub fn decide(&self, verdict: Verdict) {
         self.state.lock().unwrap().verdict = verdict;
+    }
+
+    /// Whoever asks how it is finds this from now on.
+    pub fn is(&self, condition: Probe) {
+        self.state.lock().unwrap().condition = condition;
+    }
+
+    /// Whoever asks next how it is finds this, once.
+    pub fn is_once(&self, condition: Probe) {
+        self.state.lock().unwrap().probes.push_back(condition);
+    }
+
+    /// How often it was asked how it is.
+    pub fn probed(&self) -> usize {
+        self.state.lock().unwrap().probed
     }
 
     /// How often it was asked to do something.
@@ -214,7 +237,10 @@ impl Provider for Upstream {
     }
 
     async fn probe(&self, _upstream_model: &str) -> Probe {
-        Probe::Ready
+        let mut state = self.state.lock().unwrap();
+        state.probed += 1;
+        let next = state.probes.pop_front();
+        next.unwrap_or_else(|| state.condition.clone())
     }
 
     async fn lookup(&self, job: &Job) -> Lookup {
