@@ -282,14 +282,8 @@ async fn sends(provider: &str, lines: &[Line]) {
             })
             .expect("is a route");
         let duration = model.defaults.duration_seconds;
-        let work = (*route).clone();
-        let job = job(
-            model,
-            (&work, *operation),
-            resolution,
-            duration,
-            (None, *count),
-        );
+        let work = (route, *operation);
+        let job = job(model, work, resolution, duration, (None, *count));
         let body = listener.body(provider, &job.expect("has a price")).await;
         assert_eq!(&body, expected, "{slug} {operation:?} {resolution}");
     }
