@@ -34,6 +34,7 @@ use piooy::generation::{Generation, Request, Settings, Status, Task};
 use piooy::providers::{
     Comfyui, Connection, Fal, Gemini, Hook, Kie, OpenAi, Provider, Providers, Replicate,
 };
+use piooy::store::{Store, StoreOptions};
 use uuid::Uuid;
 
 use crate::fakes::directive::{File, Job};
@@ -47,7 +48,9 @@ const HISTORIES: u64 = 16;
 const TOGETHER: u64 = 8;
 /// Histories that follow each other in one world.
 const A_WORLD: u32 = 50;
-const TASKS: u64 = 12;
+const TASKS: u64 = 10;
+/// Connections of the nodes of a world.
+const CONNECTIONS: usize = 4;
 /// What a picture costs, and a clip.
 const CREDITS_EACH: i64 = 10;
 /// How long an upstream may take to answer.
@@ -56,7 +59,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(150);
 const QUIET: Duration = Duration::from_millis(500);
 /// The same where a server may be asked whether something has arrived, and says no after a while.
 const QUIET_AND_PATIENT: Duration = Duration::from_millis(4_000);
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(80);
 /// How long what has to end may take to, on a machine that has much else to do.
 const BOUND_MAX: Duration = Duration::from_secs(240);
 
@@ -303,6 +306,8 @@ async fn hear(
 /// What histories share that follow each other.
 struct World {
     fixture: Fixture,
+    /// For all nodes together: many worlds are at one server.
+    store: Store,
     caller: Caller,
     upstreams: Vec<Upstream>,
     ear: Ear,
@@ -315,8 +320,13 @@ impl World {
         for (name, ..) in NAMES {
             upstreams.push(Upstream::start(name).await);
         }
+        let connections = StoreOptions {
+            connections_max: CONNECTIONS,
+        };
+        let store = Store::connect(fixture.database.url(), connections).await;
         Self {
             caller: fixture.live().await,
+            store: store.expect("the database is there"),
             fixture,
             upstreams,
             ear: Ear::start().await,
@@ -474,12 +484,8 @@ impl<'a> History<'a> {
             providers.with(Arc::clone(&upstream.provider))
         };
         let providers = self.upstreams.iter().fold(fixture::sandbox(), with);
-        let node = self
-            .world
-            .fixture
-            .node_with(providers, self.settings())
-            .await;
-        Arc::new(node)
+        let (fixture, store) = (&self.world.fixture, self.world.store.clone());
+        Arc::new(fixture.node_of(store, providers, self.settings()).await)
     }
 
     async fn ask(&mut self, number: u64) {
