@@ -192,7 +192,7 @@ async fn a_wrong_key_is_found_out_and_passed_over() {
     until(&server, "flux-3", &json!([])).await;
     let message = refusal(&server, "flux-3").await;
     assert!(
-        message.ends_with("works at the moment: fal refuses this server's account"),
+        message.ends_with("works at the moment: fal refuses this server's account."),
         "{message}"
     );
     let (content, line) = check(&environment, MODEL, "fal").await;
@@ -211,7 +211,7 @@ async fn an_upstream_that_is_down_is_passed_over_until_it_is_back() {
     until(&server, MODEL, &json!([])).await;
     assert_eq!(stands(&server, MODEL, "fal").await.0, "UNAVAILABLE");
     let message = refusal(&server, MODEL).await;
-    assert!(message.ends_with("fal does not answer"), "{message}");
+    assert!(message.ends_with("fal does not answer."), "{message}");
     let (content, line) = check(&environment, MODEL, "fal").await;
     assert!(!content && line.contains("down: "), "{line}");
 
@@ -242,7 +242,7 @@ async fn a_model_that_is_gone_is_not_offered_and_a_retired_one_names_its_success
     );
     let message = refusal(&server, "pencil").await;
     assert!(
-        message.ends_with("replicate no longer has the model"),
+        message.ends_with("replicate no longer has the model."),
         "{message}"
     );
     assert_eq!(providers(&server, MODEL).await, json!(["replicate"]));

@@ -1,7 +1,7 @@
 //! What the built-in catalogue tells upstreams: every route can be told all that it claims, and in the
 //! words that its upstream documents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -25,6 +25,16 @@ const UPLOADED: &str = "https://files.test/picture.png";
 /// Lengths that a route cannot make of those that its model makes: another route does.
 const GAPS: [(&str, &str, &[u32]); 1] =
     [("gemini-omni-1-2", "kie", &[3, 5, 7, 9, 11, 12, 13, 14, 15])];
+
+/// The adapters of all upstreams of the catalogue, with nobody behind them.
+fn adapters(catalog: &Catalog) -> BTreeMap<String, Arc<dyn Provider>> {
+    let routes = catalog.models().iter().flat_map(|model| &model.routes);
+    let names: BTreeSet<_> = routes.map(|route| route.provider.clone()).collect();
+    names
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), adapter(&name, "http://127.0.0.1:9")?)))
+        .collect()
+}
 
 /// The adapter of an upstream of the catalogue; `None` where the operator's own files say what is sent.
 fn adapter(name: &str, url: &str) -> Option<Arc<dyn Provider>> {
@@ -124,11 +134,12 @@ fn job(
 #[tokio::test]
 async fn every_route_can_be_told_all_that_it_claims() {
     let catalog = Catalog::builtin();
+    let adapters = adapters(&catalog);
     let mut asked = 0;
     let mut gaps = BTreeSet::new();
     for model in catalog.models() {
         for route in &model.routes {
-            let Some(adapter) = adapter(&route.provider, "http://127.0.0.1:9") else {
+            let Some(adapter) = adapters.get(&route.provider) else {
                 continue;
             };
             let made: Vec<_> = model
@@ -190,7 +201,9 @@ fn every_route_leads_to_an_upstream_that_is_known() {
 /// A shape or a number of results that some route cannot be told, another can.
 #[tokio::test]
 async fn every_shape_and_number_that_a_model_lists_has_a_route() {
-    for model in Catalog::builtin().models() {
+    let catalog = Catalog::builtin();
+    let adapters = adapters(&catalog);
+    for model in catalog.models() {
         let resolution = model.defaults.resolution.as_str();
         let duration = model.defaults.duration_seconds;
         let ratios = model.aspect_ratios.iter().map(|ratio| ratio.as_str());
@@ -200,8 +213,7 @@ async fn every_shape_and_number_that_a_model_lists_has_a_route() {
                     let work = (route, Operation::Text);
                     let asked = (Some(ratio), count);
                     let job = job(model, work, resolution, duration, asked);
-                    let adapter = adapter(&route.provider, "http://127.0.0.1:9");
-                    job.zip(adapter)
+                    job.zip(adapters.get(&route.provider))
                         .is_some_and(|(job, adapter)| adapter.check(&job).is_ok())
                 });
                 assert!(able, "{} {ratio} {count}", model.slug);
