@@ -8,7 +8,7 @@ use crate::accounts::AccountsError;
 use crate::assets::AssetError;
 use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
-use crate::generation::{QuoteError, SubmitError, TaskError};
+use crate::generation::{QuoteError, SettleError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
@@ -230,6 +230,18 @@ impl From<TaskError> for ApiError {
             TaskError::NotFound(_) => said(Reason::TaskNotFound, &error),
             TaskError::Store(error) => error.into(),
             TaskError::Damaged => ours(&error),
+        }
+    }
+}
+
+impl From<SettleError> for ApiError {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::NotLost { .. } => said(Reason::SubmissionNotFound, &error),
+            SettleError::Settled(_) | SettleError::Ended | SettleError::Known => {
+                said(Reason::SubmissionSettled, &error)
+            }
+            SettleError::Store(error) => error.into(),
         }
     }
 }

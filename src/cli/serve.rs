@@ -22,7 +22,7 @@ use crate::assets::Assets;
 use crate::catalog::Catalog;
 use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
-use crate::generation::{self, Generation};
+use crate::generation::{self, Generation, LostSubmissions};
 use crate::ledger::Ledger;
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
@@ -225,6 +225,7 @@ async fn assemble(
         gate: gate.clone(),
         generation: generation.clone(),
         ledger,
+        lost_submissions: Arc::new(LostSubmissions::new(store.clone())),
         webhooks,
         stop: stop.clone(),
     };

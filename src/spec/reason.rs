@@ -112,6 +112,10 @@ reasons! {
     QuoteExpired "QUOTE_EXPIRED" 9 422 never Caller;
     /// The account has no such task.
     TaskNotFound "TASK_NOT_FOUND" 5 404 never Caller;
+    /// Nobody waits for a word on such a submission: there is none, or its upstream has told.
+    SubmissionNotFound "SUBMISSION_NOT_FOUND" 5 404 never Caller;
+    /// The submission is settled otherwise, its task has ended, or it is known by now; the message says which.
+    SubmissionSettled "SUBMISSION_SETTLED" 9 422 never Caller;
     /// The account has no such API key.
     ApiKeyNotFound "API_KEY_NOT_FOUND" 5 404 never Caller;
     /// The account has no such webhook.

@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 mod idempotency;
 mod inputs;
 mod late;
+mod lost;
 mod money;
 mod nodes;
 mod quotes;

@@ -4,11 +4,12 @@
 //! Unasked ─ begin (the intent, written first) ─ submit ─┬─ an id ──────────▶ Asked ─ poll … ─▶ stored ─▶ ended
 //!    ▲                                                  ├─ refused ─▶ Unasked, next route
 //!    └── not submitted ── lookup ◀──────── Unknown ◀────┴─ no answer
+//!                       or operator
 //! ```
 //!
 //! Money is at stake in two places. A submission goes out only after its attempt is in the row, and
 //! only from Unasked; so after a crash the attempt is Unknown, and nothing but the upstream's own
-//! word leads back to Unasked. And the end of a task goes through
+//! word, or the operator's ([`lost`](super::super::lost)), leads back to Unasked. And the end of a task goes through
 //! [`Records::finish`](super::super::records::Records::finish) alone, which lets the first one win.
 //!
 //! A run that is no longer needed is dropped at its next wait; that is why it holds nothing that
@@ -35,9 +36,11 @@ use super::straggle::{Straggler, straggle};
 use super::{Assignment, Standing, too_late};
 use crate::catalog::Model;
 use crate::providers::{
-    Cancel, Cause, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider, Rendered,
-    SANDBOX, Submitted,
+    Cancel, Cause, Failure, FailureReason, Job, Poll, PollError, Provider, Rendered, SANDBOX,
+    Submitted,
 };
+
+mod find_out;
 
 /// How often each route is asked before a task is given up. Only refusals count that leave no
 /// doubt.
@@ -191,7 +194,7 @@ impl<'a> Run<'a> {
         loop {
             let next = match standing {
                 Standing::Unasked { attempts, refusals } => self.ask(attempts, refusals).await,
-                Standing::Unknown { attempt } => self.find_out(attempt).await,
+                Standing::Unknown { attempt, refusals } => self.find_out(attempt, refusals).await,
                 Standing::Asked {
                     attempt,
                     upstream_id,
@@ -338,7 +341,7 @@ impl<'a> Run<'a> {
             "not submitted"
         );
         if !refused.definite {
-            return Ok(Standing::Unknown { attempt });
+            return Ok(Standing::Unknown { attempt, refusals });
         }
         let refusals = refusals + 1;
         if self.is_last(cause, refusals) {
@@ -360,26 +363,6 @@ impl<'a> Run<'a> {
         };
         self.routes()
             .is_none_or(|(_, routes)| refusals as usize >= attempts_per_route * routes.len())
-    }
-
-    /// Asks the upstream whether an attempt arrived, until it can tell.
-    async fn find_out(&self, attempt: u32) -> Result<Standing, Stop> {
-        let (provider, job) = self.attempted(attempt).await?;
-        let mut wait = self.core.settings.poll_wait_min;
-        loop {
-            match provider.lookup(&job).await {
-                Lookup::Found(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
-                Lookup::NotSubmitted => {
-                    return Ok(Standing::Unasked {
-                        attempts: attempt,
-                        refusals: 0,
-                    });
-                }
-                Lookup::CannotTell => {}
-            }
-            sleep(wait).await;
-            wait = self.core.settings.longer(wait);
-        }
     }
 
     async fn arrived(&self, attempt: u32, upstream_id: String) -> Standing {

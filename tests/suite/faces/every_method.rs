@@ -67,6 +67,9 @@ impl Play {
 
 const NEW_TASK: &[&str] = &["taskId", "createdAt"];
 
+/// The task of a submission that was settled before.
+const SETTLED: &str = "0198c5a2-7a44-7cc1-9d6a-1f2e3d4c5b6a";
+
 /// What there is to be played with.
 #[derive(Default)]
 struct Things {
@@ -130,6 +133,10 @@ fn plays(things: &Things) -> Vec<Play> {
         "SavePlan" unary SavePlanRequest -> Plan,
             json!({"plan": {"name": "team", "submitsPerMinute": 1, "readsPerMinute": 2, "concurrentTasks": 3,
                 "queuedTasks": 4, "monthlyCredits": 5, "freeTierIncluded": true}}), &[];
+        "ListUnknownSubmissions" unary ListUnknownSubmissionsRequest -> ListUnknownSubmissionsResponse,
+            json!({"pageSize": 5}), &[];
+        "SettleSubmission" unary SettleSubmissionRequest -> SettledSubmission,
+            json!({"taskId": SETTLED, "attempt": 1, "verdict": "GIVE_UP"}), &["settledAt"];
         "GrantCredits" unary GrantCreditsRequest -> Balance, json!({"account": "acme", "credits": 5}), &[];
     }
 }
@@ -265,6 +272,7 @@ async fn every_method_answers_alike() {
         .as_str()
         .expect("a text");
 
+    settled_before(&server).await;
     let channel = server.channel().await;
     let things = Things {
         task: task["taskId"].as_str().expect("a text").to_owned(),
@@ -304,6 +312,16 @@ async fn every_method_answers_alike() {
             assert_eq!(said, grpc, "{} over {face}", info.name);
         }
     }
+}
+
+/// An operator settled a submission; the same word is answered again.
+async fn settled_before(server: &Server) {
+    let statement = "INSERT INTO lost_submissions
+            (account_id, task_id, attempt, provider, verdict, settled_at, settled_by)
+        SELECT id, $1::text::uuid, 1, 'fal', 'GIVE_UP', now(), 'somebody' FROM accounts";
+    let client = server.database.store().client().await.expect("is there");
+    let written = client.execute(statement, &[&SETTLED]).await;
+    assert_eq!(written.expect("can be written"), 1);
 }
 
 #[tokio::test]
