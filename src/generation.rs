@@ -42,6 +42,7 @@ mod inputs;
 mod key;
 mod lost;
 mod news;
+mod own_keys;
 mod prepare;
 mod quote;
 mod records;
@@ -59,6 +60,7 @@ pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
 pub use hooks::HOOKS_PATH;
 pub use inputs::Picture;
 pub use lost::{Lost, LostSubmissions, SettleError, Word};
+pub use own_keys::OwnKeyError;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
 pub use settings::Settings;
@@ -70,6 +72,7 @@ use board::Board;
 use changes::{Changes, Ending};
 use health::Health;
 use news::News;
+use own_keys::{OwnKeys, OwnUpstreams};
 use quote::Quotes;
 use records::Records;
 use worker::{Assignment, Doubt, LeaseEnd, Turns, Worker};
@@ -112,7 +115,9 @@ struct Core {
     ledger: Ledger,
     catalog: Arc<Catalog>,
     providers: Providers,
-    /// Which of them are worth asking.
+    /// Those that accounts bring keys for.
+    own_keys: OwnKeys,
+    /// Which of the operator's are worth asking.
     health: Health,
     assets: Assets,
     egress: Egress,
@@ -170,6 +175,7 @@ impl Generation {
                 settings.key_lifetime,
             ),
             owed,
+            own_keys: OwnKeys::new(parts.store.clone(), &settings),
             records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
@@ -334,12 +340,33 @@ impl Generation {
         Arc::clone(&self.core.owed)
     }
 
-    /// The upstreams on which `caller` could have a model run now, best first. With a live key the
-    /// sandbox is the last one, since it must be asked for by name.
+    /// The upstreams on which `caller` could have a model run now.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn reach(&self, caller: &Caller) -> Result<Reach<'_>, StoreError> {
+        Ok(Reach {
+            core: &self.core,
+            test: caller.is_test(),
+            own: self.core.own_upstreams(caller).await?,
+        })
+    }
+}
+
+/// The upstreams that a caller reaches.
+pub struct Reach<'a> {
+    core: &'a Core,
+    test: bool,
+    own: OwnUpstreams,
+}
+
+impl Reach<'_> {
+    /// Those that could run a model, best first. With a live key the sandbox is the last one, since it must
+    /// be asked for by name.
     #[must_use]
-    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<String> {
+    pub fn providers_for(&self, model: &Model) -> Vec<String> {
         let allowed = self.core.settings.sandbox_for_live;
-        routes::reachable(&self.core.providers, allowed, model, caller.is_test())
+        routes::reachable(&self.core.providers, &self.own, allowed, model, self.test)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use super::{Failure, monthly, upstreams};
-use crate::accounts::{Accounts, FirstKeys, secrets};
+use crate::accounts::{Accounts, FirstKeys, SealingSecrets, secrets};
 use crate::adapters::handlers::{Api, TaskMessages};
 use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
@@ -201,6 +201,10 @@ async fn assemble(
             SandboxForLive::Yes => true,
             SandboxForLive::No => false,
         },
+        upstream_keys_secrets: SealingSecrets::new(
+            settings.upstream_keys_secrets.expose().to_vec(),
+        ),
+        own_key_percent: settings.own_key_percent,
         hooks_url: upstreams::hooks_url(settings),
         lease: settings.lease,
         lifetime_max: settings.task_deadline,

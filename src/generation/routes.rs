@@ -6,13 +6,19 @@
 //! | live | nothing | the model's routes that this server can reach, in the catalogue's order |
 //! | live | one by name | that one |
 //! | live | the sandbox | the sandbox, if this server lets live keys use it |
+//!
+//! A route that the account has a key of its own for runs with that, and is reachable without the operator's;
+//! see [`own_keys`](super::own_keys).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::Core;
 use super::errors::SubmitError;
+use super::health::Health;
+use super::own_keys::{OwnUpstream, OwnUpstreams};
 use super::request::Work;
 use crate::catalog::Model;
 use crate::providers::{Failure, Inputs, Operation, Provider, Providers, SANDBOX};
@@ -21,6 +27,8 @@ use crate::providers::{Failure, Inputs, Operation, Provider, Providers, SANDBOX}
 #[derive(Clone)]
 pub(super) struct Route {
     pub provider: Arc<dyn Provider>,
+    /// The account's own key, if it runs with that.
+    pub own: Option<Arc<OwnUpstream>>,
     /// The upstream's id for the model and the operation.
     pub upstream_model: String,
     pub inputs: Option<Arc<Inputs>>,
@@ -28,6 +36,11 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// Whether it is worth asking.
+    pub fn health<'a>(&'a self, core: &'a Core) -> &'a Health {
+        self.own.as_ref().map_or(&core.health, |own| &own.health)
+    }
+
     /// Whether it can do the work, as far as can be told without asking.
     ///
     /// # Errors
@@ -44,6 +57,8 @@ pub(super) struct Wish<'a> {
     pub provider: Option<&'a str>,
     pub operation: Operation,
     pub resolution: &'a str,
+    /// Whether it runs with the account's own keys or not at all.
+    pub own_alone: bool,
 }
 
 /// The ways to run it, best first; never empty.
@@ -52,6 +67,7 @@ pub(super) struct Wish<'a> {
 /// What the caller, or the operator of the server, would have to change.
 pub(super) fn routes(
     providers: &Providers,
+    own: &OwnUpstreams,
     sandbox_for_live: bool,
     model: &Model,
     wish: &Wish<'_>,
@@ -78,8 +94,12 @@ pub(super) fn routes(
     let reachable: Vec<_> = offered
         .iter()
         .filter_map(|(route, upstream_model)| {
+            let own = own.get(&route.provider);
+            let operators = || providers.get(&route.provider).filter(|_| !wish.own_alone);
+            let provider = own.map(|own| &own.provider).or_else(operators)?;
             Some(Route {
-                provider: Arc::clone(providers.get(&route.provider)?),
+                provider: Arc::clone(provider),
+                own: own.cloned(),
                 upstream_model: (*upstream_model).to_owned(),
                 inputs: route.inputs.clone(),
                 fixed: route.fixed.clone(),
@@ -104,6 +124,7 @@ pub(super) fn routes(
 /// The names of the upstreams that could run a model for such a key at all, best first.
 pub(super) fn reachable(
     providers: &Providers,
+    own: &OwnUpstreams,
     sandbox_for_live: bool,
     model: &Model,
     test: bool,
@@ -111,10 +132,8 @@ pub(super) fn reachable(
     if test {
         return vec![SANDBOX.to_owned()];
     }
-    let configured = model
-        .routes
-        .iter()
-        .filter_map(|route| Some(providers.get(&route.provider)?.name()));
+    let names = model.routes.iter().map(|route| route.provider.as_str());
+    let configured = names.filter(|name| own.contains_key(*name) || providers.get(name).is_some());
     owned(configured.chain(sandbox_for_live.then_some(SANDBOX)))
 }
 
@@ -125,6 +144,7 @@ fn owned<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
 fn sandbox(providers: &Providers, model: &Model) -> Route {
     Route {
         provider: Arc::clone(providers.sandbox()),
+        own: None,
         upstream_model: model.slug.clone(),
         inputs: None,
         fixed: BTreeMap::new(),

@@ -32,7 +32,8 @@ pub(super) async fn submit(
     {
         return Err(SubmitError::IdempotencyKeyLength);
     }
-    let mut prepared = prepare(core, caller, &request)?;
+    let own = core.own_upstreams(caller).await?;
+    let mut prepared = prepare(core, caller, &own, &request)?;
     let hash = request.hash(&prepared.model.slug);
     let (account_id, id) = (caller.account_id(), Uuid::now_v7());
     let key = key.map(|key| Key::new(account_id, caller.is_test(), key, &hash));

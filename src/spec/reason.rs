@@ -118,6 +118,10 @@ reasons! {
     SubmissionSettled "SUBMISSION_SETTLED" 9 422 never Caller;
     /// The account has no such API key.
     ApiKeyNotFound "API_KEY_NOT_FOUND" 5 404 never Caller;
+    /// The account has no key of its own for that upstream.
+    UpstreamKeyNotFound "UPSTREAM_KEY_NOT_FOUND" 5 404 never Caller;
+    /// The server takes no keys for upstreams; its operator has not set what they would be sealed with.
+    UpstreamKeysNotOffered "UPSTREAM_KEYS_NOT_OFFERED" 9 422 never Operator;
     /// The account has no such webhook.
     WebhookNotFound "WEBHOOK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such delivery.
@@ -160,6 +164,8 @@ reasons! {
     ContentPolicy "CONTENT_POLICY" 9 422 never Caller;
     /// Tasks: the upstream refused the request as invalid.
     InvalidInput "INVALID_INPUT" 3 422 never Caller;
+    /// Tasks: the account's own key for the upstream is refused there, has no credit there, or was deleted.
+    UpstreamKey "UPSTREAM_KEY" 9 422 never Caller;
     /// Tasks: the upstream failed.
     ProviderError "PROVIDER_ERROR" 14 502 again Upstream;
     /// Tasks: the upstream had no capacity for us.

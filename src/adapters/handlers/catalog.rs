@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::generation::media_message;
 use super::{Api, caller, int32};
 use crate::catalog::{self, Tier};
-use crate::gate::Caller;
+use crate::generation::Reach;
 use crate::spec::error::ApiError;
 use crate::spec::v1::catalog_service_server::CatalogService;
 use crate::spec::v1::{
@@ -20,14 +20,17 @@ impl CatalogService for Api {
         request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
         let caller = caller(&request)?;
+        let reach = self
+            .generation
+            .reach(&caller)
+            .await
+            .map_err(ApiError::from)?;
         let (media, tier) = (request.get_ref().media_type(), request.get_ref().tier());
         let models = self.catalog.models().iter().filter(|model| {
             (media == MediaType::Unspecified || media == media_message(model.media))
                 && (tier == model::Tier::Unspecified || tier == tier_message(model.tier))
         });
-        let models = models
-            .map(|model| self.model_message(&caller, model))
-            .collect();
+        let models = models.map(|model| model_message(&reach, model)).collect();
         Ok(Response::new(ListModelsResponse { models }))
     }
 
@@ -40,43 +43,46 @@ impl CatalogService for Api {
             .catalog
             .get(&request.get_ref().slug)
             .map_err(ApiError::from)?;
-        Ok(Response::new(self.model_message(&caller, model)))
+        let reach = self
+            .generation
+            .reach(&caller)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(model_message(&reach, model)))
     }
 }
 
-impl Api {
-    fn model_message(&self, caller: &Caller, model: &catalog::Model) -> Model {
-        let (low, high) = model.typical_seconds;
-        Model {
-            slug: model.slug.clone(),
-            title: model.title.clone(),
-            vendor: model.vendor.clone(),
-            description: model.description.clone(),
-            media_type: media_message(model.media).into(),
-            tier: tier_message(model.tier).into(),
-            resolutions: model.resolutions.iter().map(ToString::to_string).collect(),
-            aspect_ratios: model
-                .aspect_ratios
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            durations_seconds: model.durations_seconds.iter().copied().map(int32).collect(),
-            max_outputs: int32(model.max_outputs),
-            max_reference_images: int32(model.input_images_max()),
-            audio: model.audio.as_str().to_owned(),
-            defaults: Some(ModelDefaults {
-                resolution: model.defaults.resolution.to_string(),
-                aspect_ratio: model.defaults.aspect_ratio.to_string(),
-                duration_seconds: model.defaults.duration_seconds.map(int32),
-            }),
-            prices: model.price_rows().iter().map(price_message).collect(),
-            typical_seconds_low: int32(low),
-            typical_seconds_high: int32(high),
-            replaced_by: model.replaced_by.clone().unwrap_or_default(),
-            deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
-            providers: self.generation.providers_for(caller, model),
-            negative_prompt: model.negative_prompt,
-        }
+fn model_message(reach: &Reach<'_>, model: &catalog::Model) -> Model {
+    let (low, high) = model.typical_seconds;
+    Model {
+        slug: model.slug.clone(),
+        title: model.title.clone(),
+        vendor: model.vendor.clone(),
+        description: model.description.clone(),
+        media_type: media_message(model.media).into(),
+        tier: tier_message(model.tier).into(),
+        resolutions: model.resolutions.iter().map(ToString::to_string).collect(),
+        aspect_ratios: model
+            .aspect_ratios
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        durations_seconds: model.durations_seconds.iter().copied().map(int32).collect(),
+        max_outputs: int32(model.max_outputs),
+        max_reference_images: int32(model.input_images_max()),
+        audio: model.audio.as_str().to_owned(),
+        defaults: Some(ModelDefaults {
+            resolution: model.defaults.resolution.to_string(),
+            aspect_ratio: model.defaults.aspect_ratio.to_string(),
+            duration_seconds: model.defaults.duration_seconds.map(int32),
+        }),
+        prices: model.price_rows().iter().map(price_message).collect(),
+        typical_seconds_low: int32(low),
+        typical_seconds_high: int32(high),
+        replaced_by: model.replaced_by.clone().unwrap_or_default(),
+        deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
+        providers: reach.providers_for(model),
+        negative_prompt: model.negative_prompt,
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::super::Core;
 use super::super::board::Live;
 use super::super::changes::{Begun, Ending};
+use super::super::own_keys::{key_gone, key_refused};
 use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
@@ -210,8 +211,11 @@ impl<'a> Run<'a> {
 
     /// Asks the next upstream, once, with the intent written down before.
     async fn ask(&mut self, attempts: u32, refusals: u32) -> Result<Standing, Stop> {
-        let Some((model, routes)) = self.routes() else {
-            return Err(no_upstream("no upstream for the model is set up any more"));
+        let Some((model, routes)) = self.routes().await else {
+            return Err(match self.work.own_keys.keys().next() {
+                Some(upstream) => key_gone(upstream).into(),
+                None => no_upstream("no upstream for the model is set up any more"),
+            });
         };
         let refused = refusals as usize;
         if refused >= ATTEMPTS_PER_ROUTE * routes.len() {
@@ -236,7 +240,7 @@ impl<'a> Run<'a> {
             self.core.doubt.raise();
             return Err(Stop::LetGo);
         }
-        let submitted = self.submit(route.provider.as_ref(), &job, refusals).await;
+        let submitted = self.submit(route, &job, refusals).await;
         if let Ok(Standing::Unasked { .. }) = &submitted {
             self.place = None;
         }
@@ -250,7 +254,6 @@ impl<'a> Run<'a> {
         routes: &'r [Route],
         refused: usize,
     ) -> Option<(&'r Route, Option<OwnedSemaphorePermit>)> {
-        let health = &self.core.health;
         while !self.live.canceled.is_cancelled() {
             let mut crowded = None;
             let mut rest = self.core.settings.poll_wait_max;
@@ -260,7 +263,7 @@ impl<'a> Run<'a> {
                 .skip(refused % routes.len())
                 .take(routes.len())
             {
-                let name = route.provider.name();
+                let (name, health) = (route.provider.name(), route.health(self.core));
                 let left = health.rest(name, std::time::Instant::now());
                 if !left.is_zero() {
                     rest = rest.min(left);
@@ -272,7 +275,9 @@ impl<'a> Run<'a> {
             }
             match crowded {
                 Some(route) => tokio::select! {
-                    place = health.wait_for_place(route.provider.name()) => return Some((route, place)),
+                    place = route.health(self.core).wait_for_place(route.provider.name()) => {
+                        return Some((route, place));
+                    }
                     () = self.live.canceled.cancelled() => {}
                 },
                 None => self.pause(rest).await,
@@ -310,16 +315,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn submit(
-        &self,
-        provider: &dyn Provider,
-        job: &Job,
-        refusals: u32,
-    ) -> Result<Standing, Stop> {
+    async fn submit(&self, route: &Route, job: &Job, refusals: u32) -> Result<Standing, Stop> {
+        let (provider, health) = (route.provider.as_ref(), route.health(self.core));
         let attempt = job.attempt;
         let refused = match provider.submit(job).await {
             Ok(submitted) => {
-                self.core.health.worked(provider.name());
+                health.worked(provider.name());
                 return match submitted {
                     Submitted::Taken(upstream_id) => Ok(self.arrived(attempt, upstream_id).await),
                     Submitted::Done(files) => Err(Stop::Ends(self.take_home(files).await)),
@@ -329,9 +330,7 @@ impl<'a> Run<'a> {
         };
         let (cause, retry_after) = (refused.cause, refused.retry_after);
         let now = std::time::Instant::now();
-        self.core
-            .health
-            .failed(provider.name(), cause, retry_after, now);
+        health.failed(provider.name(), cause, retry_after, now);
         tracing::warn!(
             task = %self.live.id,
             attempt,
@@ -344,8 +343,13 @@ impl<'a> Run<'a> {
             return Ok(Standing::Unknown { attempt, refusals });
         }
         let refusals = refusals + 1;
-        if self.is_last(cause, refusals) {
-            return Err(refused.failure.into());
+        if self.is_last(cause, refusals).await {
+            let is_about_key = matches!(cause, Cause::Key | Cause::Credit);
+            return Err(match route.own {
+                Some(_) if is_about_key => key_refused(provider.name()),
+                _ => refused.failure,
+            }
+            .into());
         }
         Ok(Standing::Unasked {
             attempts: attempt,
@@ -355,13 +359,14 @@ impl<'a> Run<'a> {
 
     /// Whether the last of so many refusals is the end of it. What one upstream will not make none is
     /// asked for; what has a chance elsewhere is tried there; only what may pass is tried again.
-    fn is_last(&self, cause: Cause, refusals: u32) -> bool {
+    async fn is_last(&self, cause: Cause, refusals: u32) -> bool {
         let attempts_per_route = match cause {
             Cause::Policy => return true,
             Cause::Input | Cause::Key | Cause::Credit | Cause::Retired => 1,
             Cause::Busy | Cause::Broken | Cause::Unreachable => ATTEMPTS_PER_ROUTE,
         };
         self.routes()
+            .await
             .is_none_or(|(_, routes)| refusals as usize >= attempts_per_route * routes.len())
     }
 
@@ -377,23 +382,27 @@ impl<'a> Run<'a> {
 
     /// Polls an upstream that has the task until it ends there.
     async fn follow(&mut self, attempt: u32, upstream_id: String) -> End {
-        let (provider, job) = match self.attempted(attempt).await {
+        let (route, job) = match self.attempted(attempt).await {
             Ok(attempted) => attempted,
             Err(failure) => return End::Failed(failure),
         };
         let (core, live, work) = (self.core, self.live, self.work);
         if self.place.is_none() {
             // It is there already, place or not.
-            self.place = core.health.place(provider.name());
+            self.place = route.health(core).place(route.provider.name());
         }
-        let mut wait = self.first_wait(provider.name());
+        let mut wait = self.first_wait(route.provider.name());
         let mut fetches = 0;
         let reached = self.reached.insert(Reached {
-            provider,
+            provider: route.provider,
             job,
             upstream_id,
             broken_off: false,
         });
+        let own = route
+            .own
+            .as_ref()
+            .map(|own| (own.key_id, reached.provider.name().to_owned()));
         // The caller's wish to stop is passed on until the upstream has answered it, either way.
         let mut wish_answered = false;
         loop {
@@ -403,6 +412,11 @@ impl<'a> Run<'a> {
                 () = live.nudged.notified() => false,
                 () = sleep(wait) => false,
             };
+            if let Some((key, upstream)) = &own
+                && !insist(core, live.id, || core.holds_key(live.account_id, *key)).await
+            {
+                return End::Failed(key_gone(upstream));
+            }
             if wished {
                 match reached.cancel().await {
                     Ok(Cancel::Stopped) => return End::Canceled,
@@ -472,47 +486,57 @@ impl<'a> Run<'a> {
         unreachable!("the last fetch has an end")
     }
 
-    /// The provider and the job of an attempt that was made, here or elsewhere. A provider that
+    /// The route and the job of an attempt that was made, here or elsewhere. A provider that
     /// this server can no longer reach is waited for until the deadline: the hold stays until there
-    /// is a verdict.
-    async fn attempted(&self, attempt: u32) -> Result<(Arc<dyn Provider>, Job), Failure> {
+    /// is a verdict. A key of the account's own that is gone stays so.
+    async fn attempted(&self, attempt: u32) -> Result<(Route, Job), Failure> {
         let name = self.live.task().provider;
-        let route = self.routes().and_then(|(model, routes)| {
+        let route = self.routes().await.and_then(|(model, routes)| {
             let route = routes
                 .into_iter()
                 .find(|route| route.provider.name() == name)?;
             Some((model, route))
         });
         let Some((model, route)) = route else {
+            if self.work.own_keys.contains_key(&name) {
+                return Err(key_gone(&name));
+            }
             tracing::warn!(task = %self.live.id, provider = name, "its provider is not set up");
             return std::future::pending().await;
         };
         let job = self.job(model, &route, attempt).await?;
-        Ok((route.provider, job))
+        Ok((route, job))
     }
 
-    /// The model and the ways to run the task; none when the catalogue or the settings no longer
-    /// allow any.
-    fn routes(&self) -> Option<(&'a Model, Vec<Route>)> {
+    /// The model and the ways to run the task; none when the catalogue, the settings or the account's own keys
+    /// no longer allow any.
+    async fn routes(&self) -> Option<(&'a Model, Vec<Route>)> {
+        let (core, own_keys) = (self.core, &self.work.own_keys);
         let task = self.live.task();
+        let keys = || core.own_upstreams_of(task.account_id, own_keys);
+        let own = insist(core, task.id, keys).await;
         let wish = Wish {
             test: task.test,
             provider: self.work.provider.as_deref(),
             operation: self.work.operation,
             resolution: &self.work.resolution,
+            own_alone: !own_keys.is_empty(),
         };
         let model = self.core.catalog.get(&task.model).ok()?;
         // Whether a live key may use the sandbox was decided when the task was accepted.
         Some((
             model,
-            routes(&self.core.providers, true, model, &wish).ok()?,
+            routes(&core.providers, &own, true, model, &wish).ok()?,
         ))
     }
 
     /// The task as an attempt, with the bytes of its reference pictures.
     async fn job(&self, model: &Model, route: &Route, attempt: u32) -> Result<Job, Failure> {
         let mut job = self.work.job(self.live.id, attempt, model, route);
-        job.webhook_url = self.core.hook_url(route.provider.as_ref(), self.live.id);
+        // What upstreams sign for others' accounts cannot be checked here.
+        if route.own.is_none() {
+            job.webhook_url = self.core.hook_url(route.provider.as_ref(), self.live.id);
+        }
         for path in &self.work.references {
             let read = || self.core.assets.read_all(path);
             let read = insist_on_asset(self.core, self.live.id, read).await;

@@ -1,14 +1,19 @@
 //! Submissions of which nobody knows whether they arrived: what the operator sees of them, and what the
 //! operator's word does, on whichever node it is given.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use piooy::gate::Caller;
 use piooy::generation::{Generation, LostSubmissions, SettleError, Status, Task, Word};
-use piooy::providers::{FailureReason, Providers};
+use piooy::providers::{Connection, FailureReason, Fal, Providers};
 use uuid::Uuid;
 
 use super::fixture::{
-    CREDITS, Fixture, PICTURE, ended, patient, picture, routed, run, settings, until,
+    self, CREDITS, Fixture, PICTURE, ended, patient, picture, routed, run, settings, until,
 };
+use crate::fakes::{self, engine::KEY};
+
 use super::upstream::{Reply, Upstream, Verdict, providers};
 
 const WHO: &str = "the operator";
@@ -211,7 +216,7 @@ async fn a_task_that_ended_by_itself_is_not_settled() {
     let fixture = Fixture::new().await;
     let upstream = Upstream::new("fal").replies(&[Reply::Lose]);
     let node = fixture
-        .node_with(providers(&[&upstream]), super::fixture::short_lived())
+        .node_with(providers(&[&upstream]), fixture::short_lived())
         .await;
     let caller = fixture.live().await;
     let (task, desk) = lost(&fixture, &node, &caller).await;
@@ -318,5 +323,49 @@ async fn a_submission_to_an_upstream_that_is_gone_is_listed() {
     assert_eq!(listed[0].upstream_model, None);
     desk.settle(task.id, 1, &Word::GiveUp, WHO).await.unwrap();
     assert_eq!(fixture.balance().await.available, CREDITS);
+    fixture.assert_sound().await;
+}
+
+/// Over HTTP, with an upstream that takes the job and never answers.
+#[tokio::test]
+async fn an_upstream_that_hangs_leaves_it_to_the_operator() {
+    let fake = fakes::fal::Fal::start().await;
+    let url = fake.serving.url().parse().expect("is a URL");
+    let connection = Connection::new(url).expect("TLS can be set up");
+    let connection = connection.answering_within(Duration::from_millis(300));
+    let keys = "http://127.0.0.1:9/keys".parse().expect("is a URL");
+    let fal = Fal::new("fal", connection, KEY, keys).expect("is a key");
+    let fixture = Fixture::new().await;
+    let node = deaf(&fixture, fixture::sandbox().with(Arc::new(fal))).await;
+    let caller = fixture.live().await;
+    let desk = LostSubmissions::new(fixture.database.store().clone());
+    for (number, verdict) in ["ARRIVED", "GIVE_UP", "NOT_SUBMITTED"]
+        .into_iter()
+        .enumerate()
+    {
+        let prompt = format!("[fake:submit=hang] picture {number}");
+        let task = node.submit(&caller, routed(&prompt), None).await.unwrap();
+        listed(&desk, task.id, 1).await;
+        let job = fake.engine.job_of(&prompt).expect("it was taken");
+        // As fal shows it to people.
+        let id = (verdict == "ARRIVED").then_some(job.id);
+        let word = Word::parse(verdict, id).expect("is a word");
+        desk.settle(task.id, 1, &word, WHO).await.unwrap();
+        if verdict == "NOT_SUBMITTED" {
+            // It hangs again, for ever.
+            listed(&desk, task.id, 2).await;
+            desk.settle(task.id, 2, &Word::GiveUp, WHO).await.unwrap();
+        }
+        let (status, movements) = match verdict {
+            "ARRIVED" => (Status::Success, ["HOLD 10", "CAPTURE 10"]),
+            _ => (Status::Failed, ["HOLD 10", "RELEASE 10"]),
+        };
+        assert_eq!(
+            ended(&node, &caller, task.id).await.status,
+            status,
+            "{verdict}"
+        );
+        assert_eq!(fixture.movements(task.id).await, movements, "{verdict}");
+    }
     fixture.assert_sound().await;
 }

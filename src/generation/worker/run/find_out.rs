@@ -41,10 +41,10 @@ impl Run<'_> {
 
     /// Asks the upstream whether an attempt arrived, until it can tell: its id, if it did.
     async fn look_up(&self, attempt: u32) -> Result<Option<String>, Failure> {
-        let (provider, job) = self.attempted(attempt).await?;
+        let (route, job) = self.attempted(attempt).await?;
         let mut wait = self.core.settings.poll_wait_min;
         loop {
-            match provider.lookup(&job).await {
+            match route.provider.lookup(&job).await {
                 Lookup::Found(upstream_id) => return Ok(Some(upstream_id)),
                 Lookup::NotSubmitted => return Ok(None),
                 Lookup::CannotTell => {}
@@ -58,7 +58,8 @@ impl Run<'_> {
     async fn operators_word(&self, attempt: u32) -> Word {
         let (core, live) = (self.core, self.live);
         let name = live.task().provider;
-        let routes = self.routes().map(|(_, routes)| routes).unwrap_or_default();
+        let routes = self.routes().await.map(|(_, routes)| routes);
+        let routes = routes.unwrap_or_default();
         let route = routes.iter().find(|route| route.provider.name() == name);
         let model = route.map(|route| route.upstream_model.as_str());
         let lose = || {
