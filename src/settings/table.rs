@@ -219,7 +219,8 @@ table! {
         name: "egress_private",
         env: "PIOOY_EGRESS_PRIVATE",
         default: Unset::Default("no"),
-        doc: "Whether addresses that callers name, and links that upstreams answer, may lead to this machine or its private networks; an upstream's own address always may",
+        doc: "Whether addresses that callers name, and links to results that upstreams answer, may lead into this \
+              machine's private networks; an upstream's own address always may",
         allowed: YES_OR_NO,
         secret: false,
     } read parse::boolean;

@@ -14,6 +14,7 @@ mod late;
 mod lost;
 mod money;
 mod nodes;
+mod own_keys;
 mod quotes;
 mod requests;
 mod turns;
