@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::super::Core;
 use super::super::board::Live;
 use super::super::changes::{Begun, Ending};
-use super::super::own_keys::{key_gone, key_refused};
+use super::super::own_keys::{OwnUpstream, key_gone, key_refused};
 use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
@@ -399,10 +399,6 @@ impl<'a> Run<'a> {
             upstream_id,
             broken_off: false,
         });
-        let own = route
-            .own
-            .as_ref()
-            .map(|own| (own.key_id, reached.provider.name().to_owned()));
         // The caller's wish to stop is passed on until the upstream has answered it, either way.
         let mut wish_answered = false;
         loop {
@@ -412,10 +408,8 @@ impl<'a> Run<'a> {
                 () = live.nudged.notified() => false,
                 () = sleep(wait) => false,
             };
-            if let Some((key, upstream)) = &own
-                && !insist(core, live.id, || core.holds_key(live.account_id, *key)).await
-            {
-                return End::Failed(key_gone(upstream));
+            if let Some(gone) = lost_key(core, live, route.own.as_deref()).await {
+                return End::Failed(gone);
             }
             if wished {
                 match reached.cancel().await {
@@ -628,6 +622,14 @@ impl Reached {
     async fn cancel(&self) -> Result<Cancel, PollError> {
         self.provider.cancel(&self.job, &self.upstream_id).await
     }
+}
+
+/// The end of a task whose account has deleted the key that its upstream is asked with.
+async fn lost_key(core: &Core, live: &Live, own: Option<&OwnUpstream>) -> Option<Failure> {
+    let own = own?;
+    let holds = || core.holds_key(live.account_id, own.key_id);
+    let is_there = insist(core, live.id, holds).await;
+    (!is_there).then(|| key_gone(own.provider.name()))
 }
 
 fn delivered(outputs: Vec<Output>, quoted: i64, asked: u32) -> End {

@@ -323,6 +323,25 @@ async fn a_key_that_is_deleted_fails_its_tasks_and_no_other_is_used() {
     fixture.assert_sound().await;
 }
 
+/// Whether it arrived can be asked with that key or not at all.
+#[tokio::test]
+async fn a_lost_submission_fails_with_its_key() {
+    let scene = Scene::new(Upstream::new("fal").replies(&[Reply::AcceptAndLose])).await;
+    let (fixture, node) = (&scene.fixture, &scene.node);
+    let caller = fixture.live().await;
+    let task = node.submit(&caller, routed("a fox"), None).await.unwrap();
+    until("it is submitted", async || scene.own.submissions() == 1).await;
+    node.delete_upstream_key(fixture.account.id, "fal")
+        .await
+        .unwrap();
+    let task = ended(node, &caller, task.id).await;
+    let failure = task.failure.expect("it failed");
+    assert_eq!(failure.reason, FailureReason::UpstreamKey);
+    assert_eq!(fixture.movements(task.id).await, ["HOLD 1", "RELEASE 1"]);
+    assert_eq!(scene.operators.submissions(), 0);
+    fixture.assert_sound().await;
+}
+
 #[tokio::test]
 async fn a_key_that_is_replaced_ends_what_it_began() {
     let fixture = Fixture::new().await;

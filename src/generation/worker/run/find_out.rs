@@ -6,7 +6,7 @@ use tokio::time::{sleep, timeout};
 use super::super::super::lost::{Word, given_up};
 use super::super::Standing;
 use super::super::patience::insist;
-use super::{Run, Stop};
+use super::{Run, Stop, lost_key};
 use crate::providers::{Failure, Lookup};
 
 impl Run<'_> {
@@ -44,6 +44,9 @@ impl Run<'_> {
         let (route, job) = self.attempted(attempt).await?;
         let mut wait = self.core.settings.poll_wait_min;
         loop {
+            if let Some(gone) = lost_key(self.core, self.live, route.own.as_deref()).await {
+                return Err(gone);
+            }
             match route.provider.lookup(&job).await {
                 Lookup::Found(upstream_id) => return Ok(Some(upstream_id)),
                 Lookup::NotSubmitted => return Ok(None),
