@@ -41,7 +41,9 @@ mod health;
 mod hooks;
 mod inputs;
 mod key;
+mod lost;
 mod news;
+mod own_keys;
 mod prepare;
 mod prober;
 mod quote;
@@ -60,6 +62,8 @@ pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
 pub use health::Condition;
 pub use hooks::HOOKS_PATH;
 pub use inputs::Picture;
+pub use lost::{Lost, LostSubmissions, SettleError, Word};
+pub use own_keys::OwnKeyError;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
 pub use routes::{Availability, Reach};
@@ -72,6 +76,7 @@ use board::Board;
 use changes::{Changes, Ending};
 use health::Health;
 use news::News;
+use own_keys::{OwnKeys, OwnUpstreams};
 use quote::Quotes;
 use records::Records;
 use worker::{Assignment, Doubt, LeaseEnd, Turns, Worker};
@@ -115,7 +120,9 @@ struct Core {
     ledger: Ledger,
     catalog: catalog::Current,
     providers: Providers,
-    /// Which of them are worth asking.
+    /// Those that accounts bring keys for.
+    own_keys: OwnKeys,
+    /// Which of the operator's are worth asking.
     health: Health,
     assets: Assets,
     egress: Egress,
@@ -173,6 +180,7 @@ impl Generation {
                 settings.key_lifetime,
             ),
             owed,
+            own_keys: OwnKeys::new(parts.store.clone(), &settings),
             records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
@@ -342,14 +350,41 @@ impl Generation {
         Arc::clone(&self.core.owed)
     }
 
-    /// How the upstreams stand that could run a model for `caller`, best first, each once. With a live key
-    /// the sandbox is the last one, since it must be asked for by name.
+    /// The upstreams as `caller` finds them.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn upstreams_of(&self, caller: &Caller) -> Result<Upstreams<'_>, StoreError> {
+        Ok(Upstreams {
+            core: &self.core,
+            test: caller.is_test(),
+            own: self.core.own_upstreams(caller).await?,
+        })
+    }
+}
+
+/// The upstreams as a caller finds them.
+pub struct Upstreams<'a> {
+    core: &'a Core,
+    test: bool,
+    own: OwnUpstreams,
+}
+
+impl Upstreams<'_> {
+    /// How those stand that could run a model, best first, each once. With a live key the sandbox is the last
+    /// one, since it must be asked for by name.
     #[must_use]
-    pub fn availability(&self, caller: &Caller, model: &Model) -> Vec<Availability> {
-        let (core, now) = (&self.core, Instant::now());
+    pub fn availability(&self, model: &Model) -> Vec<Availability> {
+        let (core, now) = (self.core, Instant::now());
+        let stands = |name: &str, model: &str| {
+            let health = match self.own.get(name) {
+                Some(own) => &own.health,
+                None => core.providers.get(name).map(|_| &core.health)?,
+            };
+            Some(health.condition(name, model, now))
+        };
         let allowed = core.settings.sandbox_for_live;
-        let stands = |name: &str, model: &str| core.health.condition(name, model, now);
-        routes::availability(&core.providers, allowed, model, caller.is_test(), stands)
+        routes::availability(&core.providers, allowed, model, self.test, stands)
     }
 }
 

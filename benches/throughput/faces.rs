@@ -10,7 +10,7 @@ use piooy::adapters::{self, Options, Parts, server};
 use piooy::catalog::{Catalog, Current};
 use piooy::egress::{Egress, Policy};
 use piooy::gate::Gate;
-use piooy::generation::Generation;
+use piooy::generation::{Generation, LostSubmissions};
 use piooy::ledger::Ledger;
 use piooy::spec::method::Registry;
 use piooy::spec::v1::generation_service_client::GenerationServiceClient;
@@ -128,6 +128,7 @@ impl Faces {
             gate: gate.clone(),
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),
+            lost_submissions: Arc::new(LostSubmissions::new(store.clone())),
             webhooks: Webhooks::new(
                 store.clone(),
                 Egress::new(Policy::default())?,

@@ -15,7 +15,7 @@ use crate::accounts::Accounts;
 use crate::assets::Assets;
 use crate::catalog::Current;
 use crate::gate::{Caller, Gate};
-use crate::generation::Generation;
+use crate::generation::{Generation, LostSubmissions};
 use crate::ledger::Ledger;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
@@ -49,6 +49,8 @@ pub struct Api {
     pub generation: Arc<Generation>,
     /// Credits.
     pub ledger: Ledger,
+    /// For the operator.
+    pub lost_submissions: Arc<LostSubmissions>,
     /// Who is told of ends.
     pub webhooks: Webhooks,
     /// The server stops: whoever waits is answered now.

@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use super::{Failure, catalog, monthly, upstreams};
-use crate::accounts::{Accounts, FirstKeys, secrets};
+use crate::accounts::{Accounts, FirstKeys, SealingSecrets, secrets};
 use crate::adapters::handlers::{Api, TaskMessages};
 use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
 use crate::catalog::Current;
 use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
-use crate::generation::{self, Generation};
+use crate::generation::{self, Generation, LostSubmissions};
 use crate::ledger::Ledger;
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
@@ -209,6 +209,10 @@ async fn assemble(
             SandboxForLive::Yes => true,
             SandboxForLive::No => false,
         },
+        upstream_keys_secrets: SealingSecrets::new(
+            settings.upstream_keys_secrets.expose().to_vec(),
+        ),
+        own_key_percent: settings.own_key_percent,
         hooks_url: upstreams::hooks_url(settings),
         lease: settings.lease,
         lifetime_max: settings.task_deadline,
@@ -233,6 +237,7 @@ async fn assemble(
         gate: gate.clone(),
         generation: generation.clone(),
         ledger,
+        lost_submissions: Arc::new(LostSubmissions::new(store.clone())),
         webhooks,
         stop: stop.clone(),
     };

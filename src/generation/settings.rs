@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use crate::accounts::SealingSecrets;
+
 /// What the room may use and how long it waits. The defaults suit a server; tests shorten the
 /// times.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Whether a live key may ask for the sandbox.
     pub sandbox_for_live: bool,
+    /// What accounts' own keys for upstreams are sealed with; none: there are no such keys.
+    pub upstream_keys_secrets: Option<SealingSecrets>,
+    /// What a task costs that runs with the account's own key, in percent of its price; at most 100.
+    pub own_key_percent: u8,
     /// Where upstreams reach this server to tell of changes; none: they cannot.
     pub hooks_url: Option<String>,
     /// Open tasks that this process keeps in memory at most; more submissions are told to come
@@ -54,6 +60,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             sandbox_for_live: false,
+            upstream_keys_secrets: None,
+            own_key_percent: 10,
             hooks_url: None,
             open_tasks_max: 10_000,
             running_tasks_max: 1_000,

@@ -33,7 +33,8 @@ pub(super) async fn submit(
         return Err(SubmitError::IdempotencyKeyLength);
     }
     let catalog = core.catalog.get();
-    let mut prepared = match prepare(core, &catalog, caller, &request) {
+    let own = core.own_upstreams(caller).await?;
+    let mut prepared = match prepare(core, &catalog, caller, &own, &request) {
         // What was accepted while its upstream was well is answered again.
         Err(SubmitError::ModelUnavailable { model, .. })
             if let Some(task) = core.repeated(caller, &request, &model, key).await? =>

@@ -211,6 +211,25 @@ pub fn missing(set_up: &[Upstream]) -> impl Iterator<Item = (&'static str, Strin
         .map(|known| (known.name, known.needs()))
 }
 
+/// The upstreams that everybody knows, that others run, and that are not set up: all they lack is a key.
+pub fn public(set_up: &[Upstream]) -> impl Iterator<Item = Upstream> {
+    let known = KNOWN
+        .iter()
+        .filter(|known| set_up.iter().all(|upstream| upstream.name != known.name));
+    known.filter_map(|known| {
+        Some(Upstream {
+            name: known.name.to_owned(),
+            dialect: known.dialect,
+            url: Url::parse(known.url).ok()?,
+            is_elsewhere: false,
+            key: None,
+            webhook_key: None,
+            workflows: None,
+            jobs: None,
+        })
+    })
+}
+
 /// The variables that are read here and begin as this program's own do.
 pub(super) fn variables() -> impl Iterator<Item = String> {
     KNOWN

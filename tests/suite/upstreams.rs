@@ -8,5 +8,6 @@ mod conformance;
 mod fal;
 mod gemini;
 mod kie;
+mod links;
 mod openai;
 mod replicate;

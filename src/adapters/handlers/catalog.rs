@@ -5,8 +5,7 @@ use tonic::{Request, Response, Status};
 use super::generation::media_message;
 use super::{Api, caller, int32};
 use crate::catalog::{self, Tier};
-use crate::gate::Caller;
-use crate::generation::{Availability, Condition, Reach};
+use crate::generation::{Availability, Condition, Reach, Upstreams};
 use crate::spec::error::ApiError;
 use crate::spec::v1::catalog_service_server::CatalogService;
 use crate::spec::v1::{
@@ -21,6 +20,8 @@ impl CatalogService for Api {
         request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
         let caller = caller(&request)?;
+        let upstreams = self.generation.upstreams_of(&caller).await;
+        let upstreams = upstreams.map_err(ApiError::from)?;
         let (media, tier) = (request.get_ref().media_type(), request.get_ref().tier());
         let catalog = self.catalog.get();
         let models = catalog.models().iter().filter(|model| {
@@ -28,7 +29,7 @@ impl CatalogService for Api {
                 && (tier == model::Tier::Unspecified || tier == tier_message(model.tier))
         });
         let models = models
-            .map(|model| self.model_message(&caller, model).0)
+            .map(|model| model_message(&upstreams, model).0)
             .collect();
         Ok(Response::new(ListModelsResponse { models }))
     }
@@ -42,51 +43,51 @@ impl CatalogService for Api {
         let model = catalog
             .get(&request.get_ref().slug)
             .map_err(ApiError::from)?;
-        let (mut message, availability) = self.model_message(&caller, model);
+        let upstreams = self.generation.upstreams_of(&caller).await;
+        let upstreams = upstreams.map_err(ApiError::from)?;
+        let (mut message, availability) = model_message(&upstreams, model);
         message.availability = availability.into_iter().map(availability_message).collect();
         Ok(Response::new(message))
     }
 }
 
-impl Api {
-    /// A model without how its upstreams stand, and how they stand.
-    fn model_message(&self, caller: &Caller, model: &catalog::Model) -> (Model, Vec<Availability>) {
-        let (low, high) = model.typical_seconds;
-        let availability = self.generation.availability(caller, model);
-        let ready = availability.iter().filter(|upstream| upstream.is_ready());
-        let message = Model {
-            slug: model.slug.clone(),
-            title: model.title.clone(),
-            vendor: model.vendor.clone(),
-            description: model.description.clone(),
-            media_type: media_message(model.media).into(),
-            tier: tier_message(model.tier).into(),
-            resolutions: model.resolutions.iter().map(ToString::to_string).collect(),
-            aspect_ratios: model
-                .aspect_ratios
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            durations_seconds: model.durations_seconds.iter().copied().map(int32).collect(),
-            max_outputs: int32(model.max_outputs),
-            max_reference_images: int32(model.input_images_max()),
-            audio: model.audio.as_str().to_owned(),
-            defaults: Some(ModelDefaults {
-                resolution: model.defaults.resolution.to_string(),
-                aspect_ratio: model.defaults.aspect_ratio.to_string(),
-                duration_seconds: model.defaults.duration_seconds.map(int32),
-            }),
-            prices: model.price_rows().iter().map(price_message).collect(),
-            typical_seconds_low: int32(low),
-            typical_seconds_high: int32(high),
-            replaced_by: model.replaced_by.clone().unwrap_or_default(),
-            deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
-            providers: ready.map(|upstream| upstream.provider.clone()).collect(),
-            negative_prompt: model.negative_prompt,
-            availability: Vec::new(),
-        };
-        (message, availability)
-    }
+/// A model without how its upstreams stand, and how they stand.
+fn model_message(upstreams: &Upstreams<'_>, model: &catalog::Model) -> (Model, Vec<Availability>) {
+    let (low, high) = model.typical_seconds;
+    let availability = upstreams.availability(model);
+    let ready = availability.iter().filter(|upstream| upstream.is_ready());
+    let message = Model {
+        slug: model.slug.clone(),
+        title: model.title.clone(),
+        vendor: model.vendor.clone(),
+        description: model.description.clone(),
+        media_type: media_message(model.media).into(),
+        tier: tier_message(model.tier).into(),
+        resolutions: model.resolutions.iter().map(ToString::to_string).collect(),
+        aspect_ratios: model
+            .aspect_ratios
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        durations_seconds: model.durations_seconds.iter().copied().map(int32).collect(),
+        max_outputs: int32(model.max_outputs),
+        max_reference_images: int32(model.input_images_max()),
+        audio: model.audio.as_str().to_owned(),
+        defaults: Some(ModelDefaults {
+            resolution: model.defaults.resolution.to_string(),
+            aspect_ratio: model.defaults.aspect_ratio.to_string(),
+            duration_seconds: model.defaults.duration_seconds.map(int32),
+        }),
+        prices: model.price_rows().iter().map(price_message).collect(),
+        typical_seconds_low: int32(low),
+        typical_seconds_high: int32(high),
+        replaced_by: model.replaced_by.clone().unwrap_or_default(),
+        deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
+        providers: ready.map(|upstream| upstream.provider.clone()).collect(),
+        negative_prompt: model.negative_prompt,
+        availability: Vec::new(),
+    };
+    (message, availability)
 }
 
 fn availability_message(upstream: Availability) -> model::Availability {

@@ -23,10 +23,10 @@ fn down() -> Probe {
 }
 
 /// How an upstream stands for the model `tiny`.
-fn stands(fixture: &Fixture, node: &Generation, caller: &Caller, name: &str) -> Condition {
+async fn stands(fixture: &Fixture, node: &Generation, caller: &Caller, name: &str) -> Condition {
     let catalog = fixture.catalog.get();
     let model = catalog.get("tiny").unwrap();
-    let all = node.availability(caller, model);
+    let all = node.upstreams_of(caller).await.unwrap().availability(model);
     let found = all.iter().find(|upstream| upstream.provider == name);
     match found.expect("is a route").reach {
         Reach::SetUp(condition) => condition,
@@ -44,7 +44,10 @@ async fn one_lost_answer_says_nothing_and_two_in_a_row_do() {
         let before = fal.probed();
         fal.is_once(lost);
         until("it was asked some more", async || {
-            assert_eq!(stands(&fixture, &node, &caller, "fal"), Condition::Ready);
+            assert_eq!(
+                stands(&fixture, &node, &caller, "fal").await,
+                Condition::Ready
+            );
             // Several rounds, each about all models of the catalogue.
             fal.probed() >= before + 300
         })
@@ -58,7 +61,7 @@ async fn one_lost_answer_says_nothing_and_two_in_a_row_do() {
     ] {
         fal.is(found);
         until("it is found out", async || {
-            stands(&fixture, &node, &caller, "fal") == condition
+            stands(&fixture, &node, &caller, "fal").await == condition
         })
         .await;
     }
@@ -72,7 +75,7 @@ async fn what_is_in_trouble_is_passed_over_and_with_nothing_left_the_caller_hear
     let caller = fixture.live().await;
     fal.is(down());
     until("fal is down", async || {
-        stands(&fixture, &node, &caller, "fal") == Condition::Down
+        stands(&fixture, &node, &caller, "fal").await == Condition::Down
     })
     .await;
     let task = run(&node, &caller, routed("a fox")).await;
@@ -83,7 +86,7 @@ async fn what_is_in_trouble_is_passed_over_and_with_nothing_left_the_caller_hear
     assert_eq!(fal.submissions(), 0, "nobody tried");
     kie.is(Probe::KeyRefused);
     until("kie refuses", async || {
-        stands(&fixture, &node, &caller, "kie") == Condition::Refused
+        stands(&fixture, &node, &caller, "kie").await == Condition::Refused
     })
     .await;
     let held = fixture.balance().await;
@@ -111,7 +114,7 @@ async fn what_was_accepted_is_answered_again_when_its_upstream_is_down() {
     let first = ended(&node, &caller, first.unwrap().id).await;
     fal.is(down());
     until("fal is down", async || {
-        stands(&fixture, &node, &caller, "fal") == Condition::Down
+        stands(&fixture, &node, &caller, "fal").await == Condition::Down
     })
     .await;
     let again = node.submit(&caller, routed("a fox"), Some("once")).await;

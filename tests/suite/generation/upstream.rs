@@ -20,6 +20,8 @@ pub enum Reply {
     Accept,
     /// For certain not taken.
     Refuse(FailureReason),
+    /// For certain not taken, whatever is asked with that key.
+    RefuseKey,
     /// Taken, but the answer is lost.
     AcceptAndLose,
     /// Not taken, but nobody can know.
@@ -190,7 +192,7 @@ impl Provider for Upstream {
             state.asked.push(job.clone());
             let reply = state.replies.pop_front().unwrap_or(Reply::Accept);
             let id = format!("{}-{}-{}", self.name, job.task_id, job.attempt);
-            if !matches!(reply, Reply::Refuse(_) | Reply::Lose) {
+            if !matches!(reply, Reply::Refuse(_) | Reply::RefuseKey | Reply::Lose) {
                 state.jobs.insert(job.task_id, id.clone());
             }
             (reply, id)
@@ -200,6 +202,7 @@ impl Provider for Upstream {
             Reply::Refuse(reason) => {
                 Err(SubmitFailure::refused(cause(reason), said(reason).message))
             }
+            Reply::RefuseKey => Err(SubmitFailure::refused(Cause::Key, "who are you?")),
             Reply::AcceptAndLose | Reply::Lose => Err(SubmitFailure::unknown("no answer")),
             Reply::AcceptAndHang => std::future::pending().await,
         }
