@@ -172,7 +172,7 @@ async fn a_wrong_key_is_found_out_and_passed_over() {
         fakes::fal::Fal::start().await,
         fakes::replicate::Replicate::start().await,
     );
-    let (fal_url, replicate_url) = (fal.serving.url(), replicate.serving.url());
+    let (fal_url, replicate_url) = (fal.serving.url(), replicate.url());
     let environment = [
         ("FAL_KEY", "wrong-key"),
         ("PIOOY_FAL_URL", fal_url.as_str()),
@@ -227,7 +227,7 @@ async fn a_model_that_is_gone_is_not_offered_and_a_retired_one_names_its_success
     let directory = tempfile::tempdir().expect("a directory can be made");
     let file = directory.path().join("models.toml");
     std::fs::write(&file, GONE).expect("can be written");
-    let (url, file) = (replicate.serving.url(), file.display().to_string());
+    let (url, file) = (replicate.url(), file.display().to_string());
     let environment = [
         ("REPLICATE_API_TOKEN", KEY),
         ("PIOOY_REPLICATE_URL", url.as_str()),
