@@ -63,6 +63,8 @@ pub enum Stage {
 #[derive(Clone, Default)]
 pub struct Engine {
     state: Arc<Mutex<State>>,
+    /// Given to each call that is still to arrive.
+    under_way: Arc<Arc<()>>,
 }
 
 #[derive(Default)]
@@ -95,6 +97,16 @@ impl Engine {
             None => Directives::of(prompt),
             Some(seed) => Directives::any(prompt, seed),
         }
+    }
+
+    /// Says that a call is still to arrive, as long as the answer lives.
+    pub fn is_under_way(&self) -> Arc<()> {
+        Arc::clone(&*self.under_way)
+    }
+
+    /// Whether calls are still to arrive.
+    pub fn awaits_calls(&self) -> bool {
+        Arc::strong_count(&*self.under_way) > 1
     }
 
     /// What happens to a call on its way.

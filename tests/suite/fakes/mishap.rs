@@ -16,12 +16,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::engine::{Engine, HANG, cut};
 
-/// How late what is late comes; whoever asks should have given up by then.
+/// How late an answer comes; whoever asks should have given up by then.
 pub const LATE: Duration = Duration::from_millis(300);
+/// How late a call comes; whoever made it should have asked by then what became of it.
+const DELAY: Duration = Duration::from_millis(1_000);
 /// Mishaps of the same call in a row.
 const IN_A_ROW_MAX: u32 = 2;
-/// One call in so many meets one.
-const RARITY: u8 = 8;
+/// One call in so many meets one: of those that send something, and of the others.
+const RARITY: [u8; 2] = [5, 8];
 /// Where files are, and the line that nobody waits for.
 const SPARED: [&str; 6] = [
     "/files/",
@@ -68,11 +70,14 @@ impl Calls {
         let (number, in_a_row) = self.0.entry(call).or_default();
         *number += 1;
         let mut random = fastrand::Rng::with_seed(seed ^ u64::from(*number));
-        if *in_a_row >= IN_A_ROW_MAX || random.u8(..RARITY) > 0 {
+        let sends = method == Method::POST;
+        let rarity = RARITY[usize::from(!sends)];
+        if *in_a_row >= IN_A_ROW_MAX || random.u8(..rarity) > 0 {
             *in_a_row = 0;
             return None;
         }
         *in_a_row += 1;
+        // The worst is drawn twice as often.
         let all = [
             Mishap::Refused,
             Mishap::Reset,
@@ -80,10 +85,11 @@ impl Calls {
             Mishap::Cut,
             Mishap::Late,
             Mishap::Delayed,
+            Mishap::Delayed,
             Mishap::Twice,
         ];
         // Nobody sends again what is paid for.
-        let many = all.len() - usize::from(method == Method::POST);
+        let many = all.len() - usize::from(sends);
         Some(all[random.usize(..many)])
     }
 }
@@ -123,11 +129,13 @@ async fn meet(State(engine): State<Engine>, request: Request, next: Next) -> Res
             answer
         }
         Mishap::Delayed => {
-            let call = call();
+            let (call, under_way) = (call(), engine.is_under_way());
             // Whoever sent it has gone by then, and this with it.
             let done = tokio::spawn(async {
-                tokio::time::sleep(LATE).await;
-                call.await
+                tokio::time::sleep(DELAY).await;
+                let answer = call.await;
+                drop(under_way);
+                answer
             });
             done.await.expect("no fake panics")
         }

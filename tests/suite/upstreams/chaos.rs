@@ -567,7 +567,8 @@ impl<'a> History<'a> {
             }
             let bound = open.iter().find(|task| self.verdict(task).is_some());
             let taken = self.tasks.iter().map(|task| self.paid(task).len()).sum();
-            if seen != (open.len(), taken) {
+            let awaits = |upstream: &&Upstream| upstream.engine.awaits_calls();
+            if seen != (open.len(), taken) || self.upstreams.iter().any(awaits) {
                 (moved, seen) = (Instant::now(), (open.len(), taken));
             }
             match bound {
