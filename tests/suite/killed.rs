@@ -106,7 +106,12 @@ async fn replicate() -> (fakes::replicate::Replicate, Home) {
 async fn openai(kind: Kind) -> (fakes::openai::OpenAi, Home) {
     let fake = fakes::openai::OpenAi::start(kind).await;
     let url = fake.url();
-    let settings = [("OPENAI_API_KEY", KEY), ("PIOOY_OPENAI_URL", &url)];
+    let settings = [
+        ("OPENAI_API_KEY", KEY),
+        ("PIOOY_OPENAI_URL", &url),
+        // Its files are on another host of this machine.
+        ("PIOOY_EGRESS_PRIVATE", "yes"),
+    ];
     let home = Home::new("openai", fakes::openai::PICTURES, &settings).await;
     (fake, home)
 }
