@@ -63,8 +63,6 @@ pub enum Stage {
 #[derive(Clone, Default)]
 pub struct Engine {
     state: Arc<Mutex<State>>,
-    /// Given to each call that is still to arrive.
-    under_way: Arc<Arc<()>>,
 }
 
 #[derive(Default)]
@@ -72,6 +70,8 @@ struct State {
     /// Where whatever goes wrong comes from, instead of the prompts.
     chaos: Option<u64>,
     calls: Calls,
+    /// Given to each call that is still to arrive.
+    under_way: Arc<()>,
     jobs: BTreeMap<String, Taken>,
     /// Submissions taken, by prompt.
     accepted: BTreeMap<String, u32>,
@@ -101,12 +101,12 @@ impl Engine {
 
     /// Says that a call is still to arrive, as long as the answer lives.
     pub fn is_under_way(&self) -> Arc<()> {
-        Arc::clone(&*self.under_way)
+        Arc::clone(&self.lock().under_way)
     }
 
     /// Whether calls are still to arrive.
     pub fn awaits_calls(&self) -> bool {
-        Arc::strong_count(&*self.under_way) > 1
+        Arc::strong_count(&self.lock().under_way) > 1
     }
 
     /// What happens to a call on its way.
