@@ -152,7 +152,8 @@ struct Upstream {
 impl Upstream {
     async fn start(name: &str) -> Self {
         let way = |url: &str| {
-            let connection = Connection::through(url.parse().expect("is a URL"), crate::support::egress());
+            let connection =
+                Connection::through(url.parse().expect("is a URL"), crate::support::egress());
             let connection = connection.expect("TLS can be set up");
             connection.answering_within(ANSWER_MAX)
         };
