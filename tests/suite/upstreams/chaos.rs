@@ -47,7 +47,7 @@ const HISTORIES: u64 = 16;
 /// Histories that are played at the same time.
 const TOGETHER: u64 = 8;
 /// Histories that follow each other in one world.
-const A_WORLD: u32 = 50;
+const A_WORLD: u32 = 100;
 const TASKS: u64 = 10;
 /// Connections of the nodes of a world.
 const CONNECTIONS: usize = 4;
