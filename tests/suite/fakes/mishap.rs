@@ -14,6 +14,8 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
+use tokio::time::timeout;
+
 use super::engine::{Engine, HANG, cut};
 
 /// How late an answer comes; whoever asks should have given up by then.
@@ -133,11 +135,13 @@ async fn meet(State(engine): State<Engine>, request: Request, next: Next) -> Res
             // Whoever sent it has gone by then, and this with it.
             let done = tokio::spawn(async {
                 tokio::time::sleep(DELAY).await;
-                let answer = call.await;
+                // By then it has arrived, though it may never be answered.
+                let answer = timeout(LATE, call).await;
                 drop(under_way);
                 answer
             });
-            done.await.expect("no fake panics")
+            let answer = done.await.expect("no fake panics");
+            answer.unwrap_or_else(|_| StatusCode::GATEWAY_TIMEOUT.into_response())
         }
         Mishap::Twice => {
             call().await;

@@ -47,7 +47,7 @@ const HISTORIES: u64 = 16;
 /// Histories that are played at the same time.
 const TOGETHER: u64 = 8;
 /// Histories that follow each other in one world.
-const A_WORLD: u32 = 50;
+const A_WORLD: u32 = 100;
 const TASKS: u64 = 10;
 /// Connections of the nodes of a world.
 const CONNECTIONS: usize = 4;
@@ -59,7 +59,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(150);
 const QUIET: Duration = Duration::from_millis(500);
 /// The same where a server may be asked whether something has arrived, and says no after a while.
 const QUIET_AND_PATIENT: Duration = Duration::from_millis(4_000);
-const PAUSE: Duration = Duration::from_millis(80);
+const PAUSE: Duration = Duration::from_millis(120);
 /// How long what has to end may take to, on a machine that has much else to do.
 const BOUND_MAX: Duration = Duration::from_secs(240);
 
@@ -475,7 +475,7 @@ impl<'a> History<'a> {
             lifetime_max: lifetime,
             lease: Duration::from_millis(400),
             poll_wait_min: Duration::from_millis(10),
-            poll_wait_max: Duration::from_millis(60),
+            poll_wait_max: Duration::from_millis(160),
             ..fixture::settings()
         }
     }
