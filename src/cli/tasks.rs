@@ -62,20 +62,31 @@ impl Verdict {
 
 /// Runs `piooy tasks …`.
 pub async fn tasks(command: Tasks, settings: &Settings) -> Result<ExitCode, Failure> {
-    let database = Database::visit(settings).await?;
-    let submissions = LostSubmissions::new(database.store.clone());
-    let done = match command {
-        Tasks::Unknown => list(&submissions).await,
+    match command {
+        Tasks::Unknown => with_submissions(settings, list).await,
         Tasks::Settle {
             task,
             verdict,
             upstream_id,
             attempt,
-        } => match verdict.word(upstream_id) {
-            Some(word) => settle(&submissions, task, attempt, &word).await,
-            None => Err("--upstream-id is for the verdict arrived alone".into()),
-        },
-    };
+        } => {
+            let word = verdict
+                .word(upstream_id)
+                .ok_or("--upstream-id is for the verdict arrived alone")?;
+            let settle = async |submissions: &_| settle(submissions, task, attempt, &word).await;
+            with_submissions(settings, settle).await
+        }
+    }
+}
+
+/// Opens the database for one command and closes it whatever comes of it.
+async fn with_submissions(
+    settings: &Settings,
+    command: impl AsyncFnOnce(&LostSubmissions) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let database = Database::visit(settings).await?;
+    let submissions = LostSubmissions::new(database.store.clone());
+    let done = command(&submissions).await;
     drop(submissions);
     database.close().await;
     done
