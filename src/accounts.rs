@@ -4,6 +4,7 @@
 //!   and `V5__plans_and_caps`.
 //! - `key_text` makes and reads the text of a key, `scopes` and `caps` say what a key may do and spend: all pure.
 //! - [`secrets`] keeps what all replicas must share but nobody outside may know.
+//! - [`UpstreamKeys`] keeps what accounts show to upstreams in their own name, sealed (`V11__upstream_keys`).
 //!
 //! The tables' constraints are the last word on what may exist. What a person can get wrong is said here in a
 //! sentence; what only a race can get wrong (a name taken in between) is read off the constraint that refused.
@@ -24,7 +25,9 @@ mod monthly;
 mod plans;
 mod records;
 mod scopes;
+mod seal;
 pub mod secrets;
+mod upstream_keys;
 
 pub use caps::SpendingCaps;
 pub use first_start::FirstKeys;
@@ -34,6 +37,8 @@ pub use monthly::MonthlyCredits;
 pub use plans::{MONTHLY_CREDITS_MAX, PLAN_NUMBER_MAX};
 pub use records::{Account, ApiKey, Plan};
 pub use scopes::{Scope, ScopeUnknown, Scopes};
+pub use seal::{SECRET_BYTES, SealError, SealingSecrets};
+pub use upstream_keys::{UpstreamKey, UpstreamKeys, UpstreamSecret};
 
 /// Accounts in one page, at most.
 pub const PAGE_MAX: u32 = 500;

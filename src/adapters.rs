@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::assets::Assets;
-use crate::catalog::Catalog;
+use crate::catalog;
 use crate::gate::Gate;
 use crate::generation::Generation;
 use crate::spec::method::Registry;
@@ -59,7 +59,7 @@ pub struct Parts {
     /// Asked by `/readyz`.
     pub store: Store,
     /// The models that MCP lists and completes.
-    pub catalog: Arc<Catalog>,
+    pub catalog: catalog::Current,
     /// Told when upstreams call; none: there is nobody to tell.
     pub generation: Option<Arc<Generation>>,
     /// How the faces behave.

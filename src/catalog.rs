@@ -3,13 +3,15 @@
 //! Models are data (`catalog/models.toml`, built in, and a file of the operator's that replaces, adds and removes entries). The room
 //! answers three questions about a model and knows nothing else: does a request [fit](Model::fit), what does it
 //! [cost](Model::price), and [which routes](Model::routes_for) can run it. It is pure: no clock, no I/O, no other room; whoever starts
-//! the server hands in the text of the operator's file. A catalogue never changes once loaded; to change it, load another.
+//! the server hands in the text of the operator's file. A catalogue never changes once loaded; to change it, load another and put it in
+//! the place of the [current](Current) one.
 //!
 //! Bounds: a model file holds at most 500 entries; its lists, counts, sizes and prices are bounded by the loader, so arithmetic on
 //! loaded data cannot overflow.
 
 use std::collections::BTreeMap;
 
+mod current;
 mod fit;
 mod load;
 mod model;
@@ -18,6 +20,7 @@ mod size;
 mod spelling;
 
 pub use crate::providers::Operation;
+pub use current::Current;
 pub use fit::{Adjustment, Ask, Fitted, Unfit, Violation};
 pub use load::{CatalogError, Mistake};
 pub use model::{Audio, Defaults, MediaType, Model, Route, Status, Tier};
@@ -99,6 +102,13 @@ impl Catalog {
     #[must_use]
     pub fn models(&self) -> &[Model] {
         &self.models
+    }
+
+    /// The models that no longer run, each with the one to use instead.
+    pub fn retired(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.retired
+            .iter()
+            .map(|retired| (retired.slug.as_str(), retired.replaced_by.as_deref()))
     }
 
     /// The model of that name. Case and punctuation do not count, and aliases do.

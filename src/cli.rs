@@ -5,8 +5,8 @@
 //!
 //! | module | commands |
 //! |---|---|
-//! | [`serve`] | `serve` |
-//! | [`admin`], [`plans`], [`credits`] | `accounts`, `keys`, `ledger`, `plans`, `credits`: straight on the database, with or without a server running |
+//! | [`serve`], [`catalog`] | `serve` |
+//! | [`admin`], [`plans`], [`credits`], [`tasks`] | `accounts`, `keys`, `ledger`, `plans`, `credits`, `tasks`: straight on the database, with or without a server running |
 //! | [`client`] | `models`, `generate`: callers of a running server |
 //! | [`mcp`] | `mcp`: between a running server and clients that start programs |
 
@@ -20,6 +20,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::settings::{Settings, SettingsError, TABLE};
 
 mod admin;
+mod catalog;
 mod client;
 mod credits;
 mod database;
@@ -27,6 +28,7 @@ mod mcp;
 mod monthly;
 mod plans;
 mod serve;
+mod tasks;
 mod upstreams;
 
 pub use monthly::grant_monthly_credits;
@@ -61,6 +63,9 @@ enum Command {
     /// Check the books.
     #[command(subcommand)]
     Ledger(admin::Books),
+    /// See submissions that got lost on their way to an upstream, and settle them.
+    #[command(subcommand)]
+    Tasks(tasks::Tasks),
     /// List the models of a running server, or check which upstreams work.
     Models(client::Models),
     /// Make a picture or a video on a running server and save it.
@@ -122,6 +127,7 @@ async fn run(command: Command, settings: Settings) -> Result<ExitCode, Failure> 
         Command::Plans(command) => plans::plans(command, &settings).await,
         Command::Credits(command) => credits::credits(command, &settings).await,
         Command::Ledger(command) => admin::books(command, &settings).await,
+        Command::Tasks(command) => tasks::tasks(command, &settings).await,
         Command::Models(command) => client::models(&command, &settings).await,
         Command::Generate(command) => client::generate(&command, &settings).await,
         Command::Mcp(command) => mcp::mcp(command, &settings).await,

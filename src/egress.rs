@@ -1,6 +1,6 @@
-//! Requests to addresses that callers named: pictures to start from, places to be told at. They come
-//! from inside this server's network, so they must not become a way into it (server-side request
-//! forgery, OWASP API7:2023).
+//! Requests to addresses that others named: callers, pictures to start from and places to be told at;
+//! upstreams, where their results are. They come from inside this server's network, so they must not
+//! become a way into it (server-side request forgery, OWASP API7:2023).
 //!
 //! A name is looked up once for each connection, the addresses found are checked, and the connection
 //! goes to one of those: nothing is looked up a second time, so a name that changes its address in
@@ -35,6 +35,11 @@ pub const CONCURRENT_MAX: usize = 64;
 /// Below it only the two ports of the web are called: the others belong to services that take no HTTP,
 /// and some of them would obey what a request says.
 const OPEN_PORT_MIN: u16 = 1024;
+
+/// How long a server may take to accept a connection, and how long it may then say nothing. Whoever asks
+/// mostly has less time.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+const STILL_MAX: Duration = Duration::from_secs(60);
 
 /// How we name ourselves; some servers refuse requests that do not.
 const USER_AGENT: &str = concat!("Piooy/", env!("CARGO_PKG_VERSION"));
@@ -78,7 +83,7 @@ pub struct Answer {
     pub body_excerpt: String,
 }
 
-/// The one way out to addresses that callers named. Cheap to clone.
+/// The one way out to addresses that others named. Cheap to clone.
 #[derive(Clone)]
 pub struct Egress {
     policy: Policy,
@@ -104,6 +109,8 @@ impl Egress {
         let client = Client::builder()
             .dns_resolver(Checked { policy, resolver })
             .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_MAX)
+            .read_timeout(STILL_MAX)
             .no_proxy()
             .pool_max_idle_per_host(0)
             .user_agent(USER_AGENT)
@@ -194,12 +201,22 @@ impl Egress {
         })
     }
 
+    /// Asks for what is at `url`, for whoever reads the answer as it comes. A redirect is an answer: whoever
+    /// follows it asks here again, so that it is checked like the first. Takes no turn: bytes, time as a whole
+    /// and how many ask at once are for the caller to bound.
+    ///
+    /// # Errors
+    /// Those of [`check_url`](Self::check_url) and [`EgressError::Unreachable`].
+    pub async fn open(&self, url: &Url) -> Result<Response, EgressError> {
+        self.check_url(url)?;
+        let answer = self.client.get(url.clone()).send().await;
+        answer.map_err(EgressError::of_exchange)
+    }
+
     async fn follow(&self, mut url: Url, limits: Limits) -> Result<Fetched, EgressError> {
         let _turn = self.turn().await;
         for _ in 0..=limits.redirects_max {
-            self.check_url(&url)?;
-            let answer = self.client.get(url.clone()).send().await;
-            let answer = answer.map_err(EgressError::of_exchange)?;
+            let answer = self.open(&url).await?;
             match next_hop(&url, &answer)? {
                 Some(next) => url = next,
                 None => return read(url, answer, limits.bytes_max).await,

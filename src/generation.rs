@@ -18,14 +18,15 @@
 //! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use futures_util::Stream;
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::assets::Assets;
-use crate::catalog::{Catalog, Model};
+use crate::catalog::{self, Model};
 use crate::egress::Egress;
 use crate::gate::Caller;
 use crate::ledger::Ledger;
@@ -40,8 +41,11 @@ mod health;
 mod hooks;
 mod inputs;
 mod key;
+mod lost;
 mod news;
+mod own_keys;
 mod prepare;
+mod prober;
 mod quote;
 mod records;
 mod request;
@@ -55,10 +59,14 @@ mod watch;
 mod worker;
 
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
+pub use health::Condition;
 pub use hooks::HOOKS_PATH;
 pub use inputs::Picture;
+pub use lost::{Lost, LostSubmissions, SettleError, Word};
+pub use own_keys::OwnKeyError;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Request, Scene};
+pub use routes::{Availability, Reach};
 pub use settings::Settings;
 pub use status::{Event, Status};
 pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
@@ -68,6 +76,7 @@ use board::Board;
 use changes::{Changes, Ending};
 use health::Health;
 use news::News;
+use own_keys::{OwnKeys, OwnUpstreams};
 use quote::Quotes;
 use records::Records;
 use worker::{Assignment, Doubt, LeaseEnd, Turns, Worker};
@@ -82,7 +91,7 @@ pub struct Parts {
     /// For balances.
     pub ledger: Ledger,
     /// The models.
-    pub catalog: Arc<Catalog>,
+    pub catalog: catalog::Current,
     /// The upstreams.
     pub providers: Providers,
     /// Where results and reference pictures are kept.
@@ -98,6 +107,7 @@ pub struct Parts {
 pub struct Generation {
     core: Arc<Core>,
     worker: Worker,
+    _prober: AbortOnDropHandle<()>,
 }
 
 /// What use cases and worker share.
@@ -108,9 +118,11 @@ struct Core {
     /// Whatever happens to a task goes to the database through here.
     changes: Changes,
     ledger: Ledger,
-    catalog: Arc<Catalog>,
+    catalog: catalog::Current,
     providers: Providers,
-    /// Which of them are worth asking.
+    /// Those that accounts bring keys for.
+    own_keys: OwnKeys,
+    /// Which of the operator's are worth asking.
     health: Health,
     assets: Assets,
     egress: Egress,
@@ -168,6 +180,7 @@ impl Generation {
                 settings.key_lifetime,
             ),
             owed,
+            own_keys: OwnKeys::new(parts.store.clone(), &settings),
             records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
@@ -189,7 +202,12 @@ impl Generation {
             queue,
         });
         let worker = Worker::start(Arc::clone(&core), assignments).await?;
-        Ok(Self { core, worker })
+        let prober = prober::start(&core);
+        Ok(Self {
+            core,
+            worker,
+            _prober: prober,
+        })
     }
 
     /// Stops working: lets go of every open task, so that the next process goes on with them at
@@ -332,22 +350,51 @@ impl Generation {
         Arc::clone(&self.core.owed)
     }
 
-    /// The upstreams on which `caller` could have a model run now, best first. With a live key the
-    /// sandbox is the last one, since it must be asked for by name.
-    #[must_use]
-    pub fn providers_for(&self, caller: &Caller, model: &Model) -> Vec<String> {
-        self.providers(model, caller.is_test())
+    /// The upstreams as `caller` finds them.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn upstreams_of(&self, caller: &Caller) -> Result<Upstreams<'_>, StoreError> {
+        Ok(Upstreams {
+            core: &self.core,
+            test: caller.is_test(),
+            own: self.core.own_upstreams(caller).await?,
+        })
     }
 
-    /// The upstreams on which live keys could have a model run now, best first.
+    /// The upstreams as everyone finds them who has a live key and brings no keys for upstreams.
     #[must_use]
-    pub fn providers_for_live(&self, model: &Model) -> Vec<String> {
-        self.providers(model, false)
+    pub fn upstreams_of_everyone(&self) -> Upstreams<'_> {
+        Upstreams {
+            core: &self.core,
+            test: false,
+            own: OwnUpstreams::new(),
+        }
     }
+}
 
-    fn providers(&self, model: &Model, test: bool) -> Vec<String> {
-        let allowed = self.core.settings.sandbox_for_live;
-        routes::reachable(&self.core.providers, allowed, model, test)
+/// The upstreams as a caller finds them.
+pub struct Upstreams<'a> {
+    core: &'a Core,
+    test: bool,
+    own: OwnUpstreams,
+}
+
+impl Upstreams<'_> {
+    /// How those stand that could run a model, best first, each once. With a live key the sandbox is the last
+    /// one, since it must be asked for by name.
+    #[must_use]
+    pub fn availability(&self, model: &Model) -> Vec<Availability> {
+        let (core, now) = (self.core, Instant::now());
+        let stands = |name: &str, model: &str| {
+            let health = match self.own.get(name) {
+                Some(own) => &own.health,
+                None => core.providers.get(name).map(|_| &core.health)?,
+            };
+            Some(health.condition(name, model, now))
+        };
+        let allowed = core.settings.sandbox_for_live;
+        routes::availability(&core.providers, allowed, model, self.test, stands)
     }
 }
 

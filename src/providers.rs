@@ -216,9 +216,21 @@ pub trait Provider: Send + Sync {
         Err(HookError::NotOffered)
     }
 
+    /// Whether [`probe`](Self::probe) can tell of a model whether the upstream has it. Otherwise it finds the
+    /// same whichever it is asked for.
+    fn knows_models(&self) -> bool {
+        true
+    }
+
     /// Asks whether the upstream answers, takes the key and has a model, without spending anything.
     async fn probe(&self, upstream_model: &str) -> Probe;
 }
+
+/// How long an answer to [`Provider::probe`] is worth waiting for.
+pub const PROBE_MAX: Duration = Duration::from_secs(15);
+
+/// Makes the provider of an upstream with another key than the operator's; `None` when the text can be no key.
+pub type MakeWithKey = Arc<dyn Fn(&str) -> Option<Arc<dyn Provider>> + Send + Sync>;
 
 /// How many jobs an upstream may have at once that has no bound of its own.
 const PLACES_MAX: usize = 100_000;
@@ -232,6 +244,8 @@ pub struct Providers {
     places: BTreeMap<String, usize>,
     /// From the name of a provider to the setting that it lacks.
     unconfigured: BTreeMap<String, String>,
+    /// From the name of a provider to how it is made with a caller's own key.
+    with_keys: BTreeMap<String, MakeWithKey>,
 }
 
 impl Providers {
@@ -243,6 +257,7 @@ impl Providers {
             configured: BTreeMap::new(),
             places: BTreeMap::new(),
             unconfigured: BTreeMap::new(),
+            with_keys: BTreeMap::new(),
         }
     }
 
@@ -268,6 +283,25 @@ impl Providers {
         self
     }
 
+    /// With an upstream that callers may bring keys of their own for, whether the operator has one or not.
+    #[must_use]
+    pub fn taking_keys(mut self, name: &str, make: MakeWithKey) -> Self {
+        self.with_keys.insert(name.to_owned(), make);
+        self
+    }
+
+    /// The provider of that name with a caller's own key; `None` when it takes none, or not this one.
+    #[must_use]
+    pub fn with_key(&self, name: &str, key: &str) -> Option<Arc<dyn Provider>> {
+        self.with_keys.get(name)?(key)
+    }
+
+    /// The names of the providers that callers may bring keys for, in order.
+    #[must_use]
+    pub fn that_take_keys(&self) -> Vec<&str> {
+        self.with_keys.keys().map(String::as_str).collect()
+    }
+
     /// The embedded provider.
     #[must_use]
     pub fn sandbox(&self) -> &Arc<dyn Provider> {
@@ -282,6 +316,11 @@ impl Providers {
         } else {
             self.configured.get(name)
         }
+    }
+
+    /// The providers that can be reached, without the embedded one.
+    pub fn configured(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.configured.values()
     }
 
     /// The providers that can be reached, each with how many jobs it may have at once.
@@ -306,10 +345,12 @@ impl Providers {
             .configured
             .keys()
             .chain(self.unconfigured.keys())
+            .chain(self.with_keys.keys())
             .map(String::as_str)
             .chain([SANDBOX])
             .collect();
         names.sort_unstable();
+        names.dedup();
         names
     }
 }

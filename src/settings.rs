@@ -25,9 +25,9 @@ use self::{
 };
 pub use self::{
     error::{Mistake, Origin, SettingsError},
-    secret::Secret,
+    secret::{SECRET_KEY_BYTES, Secret, SecretKeys},
     table::{Entry, TABLE, Unset},
-    upstreams::{Dialect, Upstream, missing as missing_upstreams},
+    upstreams::{Dialect, Upstream, missing as missing_upstreams, public as public_upstreams},
 };
 
 /// The names by which a machine calls itself, as a URL spells them.
@@ -50,6 +50,10 @@ pub struct Settings {
     pub catalog_file: Option<PathBuf>,
     /// The upstreams that this server may use.
     pub upstreams: Vec<Upstream>,
+    /// What seals accounts' own keys for upstreams, the newest first; empty: accounts bring none.
+    pub upstream_keys_secrets: SecretKeys,
+    /// What a task costs that runs on the account's own key, in percent of its price.
+    pub own_key_percent: u8,
     /// Whether live keys may ask for the sandbox.
     pub sandbox_for_live: SandboxForLive,
     /// How JWTs are checked; without it none is taken.
@@ -62,7 +66,7 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Whether MCP's old transport, HTTP+SSE, is served beside the new one.
     pub mcp_sse: bool,
-    /// Whether addresses that callers name may be private ones.
+    /// Whether addresses that callers name, and links that upstreams answer, may be private ones.
     pub egress_private: bool,
     /// The longest request that is read.
     pub body_bytes_max: usize,
@@ -131,6 +135,10 @@ impl Settings {
             database_connections: sources.or_default(&table::DATABASE_CONNECTIONS),
             catalog_file: sources.optional(&table::CATALOG),
             upstreams: upstreams::read(&mut sources),
+            upstream_keys_secrets: sources
+                .optional(&table::UPSTREAM_KEYS_SECRET)
+                .unwrap_or_default(),
+            own_key_percent: sources.or_default(&table::OWN_KEY_PERCENT),
             sandbox_for_live: sources.or_default(&table::SANDBOX_LIVE),
             jwt: jwt(&mut sources),
             trusted_proxy: sources.or_default(&table::TRUST_FORWARDED),

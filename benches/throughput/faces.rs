@@ -7,10 +7,10 @@ use std::sync::Arc;
 use piooy::accounts::Accounts;
 use piooy::adapters::handlers::Api;
 use piooy::adapters::{self, Options, Parts, server};
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::egress::{Egress, Policy};
 use piooy::gate::Gate;
-use piooy::generation::Generation;
+use piooy::generation::{Generation, LostSubmissions};
 use piooy::ledger::Ledger;
 use piooy::spec::method::Registry;
 use piooy::spec::v1::generation_service_client::GenerationServiceClient;
@@ -124,10 +124,11 @@ impl Faces {
         let api = Api {
             accounts,
             assets: room::assets(),
-            catalog: Arc::new(Catalog::builtin()),
+            catalog: Current::new(Catalog::builtin()),
             gate: gate.clone(),
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),
+            lost_submissions: Arc::new(LostSubmissions::new(store.clone())),
             webhooks: Webhooks::new(
                 store.clone(),
                 Egress::new(Policy::default())?,
@@ -141,7 +142,7 @@ impl Faces {
             gate,
             assets: room::assets(),
             store,
-            catalog: Arc::new(Catalog::builtin()),
+            catalog: Current::new(Catalog::builtin()),
             generation: None,
             options: Options {
                 public_url: "http://localhost".to_owned(),

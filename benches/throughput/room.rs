@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::memory::InMemory;
 use piooy::assets::Assets;
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::egress::{Egress, Policy};
 use piooy::gate::Caller;
 use piooy::generation::{self, Generation, Request};
@@ -179,7 +179,7 @@ pub async fn node(store: &Store, extent: Extent) -> Result<Generation, Failure> 
     let parts = generation::Parts {
         store: store.clone(),
         ledger: Ledger::new(store.clone()),
-        catalog: Arc::new(Catalog::builtin()),
+        catalog: Current::new(Catalog::builtin()),
         providers: Providers::new(Arc::new(Instantly)),
         assets: assets(),
         egress: egress()?,

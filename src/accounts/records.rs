@@ -44,6 +44,8 @@ pub struct Account {
     pub created_at: SystemTime,
     /// Whether anyone is to be told of its tasks.
     pub has_webhooks: bool,
+    /// Whether it has keys of its own for upstreams.
+    pub has_upstream_keys: bool,
 }
 
 /// What is known of an API key: everything but the key.
@@ -93,6 +95,7 @@ impl Account {
             plan: row.get("plan"),
             created_at: row.get("created_at"),
             has_webhooks: row.get("has_webhooks"),
+            has_upstream_keys: row.get("has_upstream_keys"),
         }
     }
 }

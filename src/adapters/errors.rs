@@ -8,7 +8,7 @@ use crate::accounts::AccountsError;
 use crate::assets::AssetError;
 use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
-use crate::generation::{QuoteError, SubmitError, TaskError};
+use crate::generation::{OwnKeyError, QuoteError, SettleError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
@@ -67,7 +67,7 @@ impl From<Refusal> for ApiError {
             Refusal::TokenInvalid { .. } => said(Reason::TokenInvalid, &refusal),
             Refusal::InsufficientScope { needed } => said(Reason::InsufficientScope, &refusal)
                 .with("scope", Detail::Text(needed.to_string())),
-            Refusal::LiveKeyNeeded | Refusal::UncappedKeyNeeded => {
+            Refusal::LiveKeyNeeded | Refusal::UncappedKeyNeeded | Refusal::AccountsOwnKeyNeeded => {
                 said(Reason::InsufficientScope, &refusal)
             }
             Refusal::RateLimited {
@@ -234,6 +234,30 @@ impl From<TaskError> for ApiError {
     }
 }
 
+impl From<OwnKeyError> for ApiError {
+    fn from(error: OwnKeyError) -> Self {
+        match error {
+            OwnKeyError::NotOffered => said(Reason::UpstreamKeysNotOffered, &error),
+            OwnKeyError::Upstream { .. } => field("upstream", &error),
+            OwnKeyError::Key => field("key", &error),
+            OwnKeyError::Unknown => said(Reason::UpstreamKeyNotFound, &error),
+            OwnKeyError::Accounts(error) => error.into(),
+        }
+    }
+}
+
+impl From<SettleError> for ApiError {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::NotLost { .. } => said(Reason::SubmissionNotFound, &error),
+            SettleError::Settled(_) | SettleError::Ended | SettleError::Known => {
+                said(Reason::SubmissionSettled, &error)
+            }
+            SettleError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<WebhookError> for ApiError {
     fn from(error: WebhookError) -> Self {
         match error {
@@ -282,6 +306,7 @@ fn failure_reason(reason: FailureReason) -> Reason {
         FailureReason::ProviderError => Reason::ProviderError,
         FailureReason::ProviderRateLimited => Reason::ProviderRateLimited,
         FailureReason::DeadlineExceeded => Reason::DeadlineExceeded,
+        FailureReason::UpstreamKey => Reason::UpstreamKey,
         FailureReason::Internal => Reason::Internal,
     }
 }

@@ -13,9 +13,9 @@ use tonic::{Request, Status};
 
 use crate::accounts::Accounts;
 use crate::assets::Assets;
-use crate::catalog::Catalog;
+use crate::catalog::Current;
 use crate::gate::{Caller, Gate};
-use crate::generation::Generation;
+use crate::generation::{Generation, LostSubmissions};
 use crate::ledger::Ledger;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
@@ -43,13 +43,15 @@ pub struct Api {
     /// Signs the links of results.
     pub assets: Assets,
     /// The models.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Current,
     /// Told when keys or plans change.
     pub gate: Arc<Gate>,
     /// Tasks.
     pub generation: Arc<Generation>,
     /// Credits.
     pub ledger: Ledger,
+    /// For the operator.
+    pub lost_submissions: Arc<LostSubmissions>,
     /// Who is told of ends.
     pub webhooks: Webhooks,
     /// The server stops: whoever waits is answered now.

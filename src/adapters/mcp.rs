@@ -16,7 +16,7 @@
 //! | [`wire`], [`params`] | JSON-RPC, read without copying |
 //! | [`era`] | which era, and what a modern request must bring, in the order of the specification |
 //! | [`stream`] | answers of several messages, and progress |
-//! | [`lists`] | what is written once, when the server starts |
+//! | [`lists`] | what is written once, when the server starts or the models change |
 //! | [`calls`] | calls of the spec's methods on behalf of a sender |
 //! | [`tools`], [`resources`], [`prompts`], [`completion`] | what they say |
 //! | [`tasks`] | our tasks as tasks of the protocol |
@@ -196,7 +196,7 @@ impl Mcp {
         Self {
             calls: Calls::new(house),
             tools: Tools::new(house, tools),
-            resources: Resources::new(catalog, resources, templates),
+            resources: Resources::new(catalog.clone(), resources, templates),
             prompts: prompts::list(prompts),
             completion: Completion::new(catalog.clone()),
             streams: OpenStreams::new(house.parts.gate.clone(), house.parts.stop.clone()),
@@ -259,7 +259,7 @@ impl Mcp {
             (Legacy, "logging/setLevel") => set_level(&ask)?,
             (_, "tools/list") => self.tools.list.page(era, params)?,
             (_, "tools/call") => return self.call_tool(ask).await,
-            (_, "resources/list") => self.resources.list.page(era, params)?,
+            (_, "resources/list") => self.resources.list().page(era, params)?,
             (_, "resources/templates/list") => self.resources.templates.page(era, params)?,
             (_, "resources/read") => self.read(ask).await?,
             (_, "prompts/list") => self.prompts.page(era, params)?,

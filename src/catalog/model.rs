@@ -121,6 +121,12 @@ impl Route {
         self.operation_id(operation).filter(|_| reachable)
     }
 
+    /// Every id by which the upstream is asked, perhaps some of them twice.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let own = self.operations.iter().map(|(_, id)| id.as_str());
+        std::iter::once(self.model.as_str()).chain(own)
+    }
+
     /// The upstream's id for an operation, at whatever resolution.
     pub(super) fn operation_id(&self, operation: Operation) -> Option<&str> {
         let own = self

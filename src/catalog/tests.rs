@@ -100,7 +100,11 @@ fn every_request_that_a_model_lists_has_a_size_and_a_price() {
 fn check(model: &Model, ask: &Ask) {
     let context = format!("{} {ask:?}", model.slug);
     let fitted = model.fit(ask).expect(&context);
-    assert!(model.price(&fitted).expect(&context) >= 1, "{context}");
+    match model.price(&fitted) {
+        Ok(price) => assert!(price >= 1, "{context}"),
+        // A clip of one length may cost nothing because there is none.
+        Err(_) => assert_eq!(model.price_rows()[0].unit, Unit::Clip, "{context}"),
+    }
     assert!(
         fitted.width.is_multiple_of(2) && fitted.height.is_multiple_of(2),
         "{context}"
@@ -153,14 +157,11 @@ fn routes_are_offered_where_they_reach() {
             .collect()
     };
     assert_eq!(
-        ids("hailuo-2-3", Operation::ImageToVideo, "1080p")[1],
+        ids("hailuo-2-3", Operation::ImageToVideo, "1080p")[0],
         "fal fal-ai/minimax/hailuo-2.3/pro/image-to-video"
     );
-    let fast = ids("veo-3-1-fast", Operation::ReferenceToVideo, "720p");
-    assert_eq!(
-        fast,
-        ["replicate google/veo-3.1-fast", "runway veo3.1_fast"]
-    );
+    let subjects = ids("veo-3-1", Operation::ReferenceToVideo, "4k");
+    assert_eq!(subjects, ["fal fal-ai/veo3.1/reference-to-video"]);
     assert!(ids("z-image-turbo", Operation::Edit, "1K").is_empty());
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::{Failure, serve, upstreams};
+use super::{Failure, catalog, upstreams};
 use crate::settings::Settings;
 
 /// The environment variable of the key.
@@ -137,7 +137,7 @@ impl<'a> Caller<'a> {
 /// Runs `piooy models`.
 pub async fn models(command: &Models, settings: &Settings) -> Result<ExitCode, Failure> {
     if let Some(ModelsCommand::Check) = command.command {
-        let sound = upstreams::check(settings, &serve::catalog(settings)?).await?;
+        let sound = upstreams::check(settings, &catalog::load(settings)?).await?;
         return Ok(if sound {
             ExitCode::SUCCESS
         } else {

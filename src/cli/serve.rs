@@ -14,15 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
-use super::{Failure, monthly, upstreams};
-use crate::accounts::{Accounts, FirstKeys, secrets};
+use super::{Failure, catalog, monthly, upstreams};
+use crate::accounts::{Accounts, FirstKeys, SealingSecrets, secrets};
 use crate::adapters::handlers::{Api, TaskMessages};
 use crate::adapters::{Faces, Options, Parts, server};
 use crate::assets::Assets;
-use crate::catalog::Catalog;
+use crate::catalog::Current;
 use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
-use crate::generation::{self, Generation};
+use crate::generation::{self, Generation, LostSubmissions};
 use crate::ledger::Ledger;
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
@@ -50,6 +50,7 @@ pub struct Running {
     stop: CancellationToken,
     faces: tokio::task::JoinHandle<()>,
     monthly: tokio::task::JoinHandle<()>,
+    follower: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Running {
@@ -61,6 +62,11 @@ impl Running {
         }
         if self.monthly.await.is_err() {
             tracing::error!("granting monthly credits ended in a panic");
+        }
+        if let Some(follower) = self.follower
+            && follower.await.is_err()
+        {
+            tracing::error!("following the model file ended in a panic");
         }
         self.deliverer.stop().await;
         self.generation.stop().await;
@@ -121,9 +127,10 @@ pub async fn start(
     listener: TcpListener,
     show: &(impl Fn(&FirstKeys) + Sync),
 ) -> Result<Running, Failure> {
-    let catalog = Arc::new(catalog(settings)?);
+    let catalog = Current::new(catalog::load(settings)?);
     let database = Database::own(settings).await?;
     let stop = CancellationToken::new();
+    let follower = catalog::follow(settings, catalog.clone(), stop.clone())?;
     match assemble(settings, &database, catalog, &stop, show).await {
         Ok(House {
             faces,
@@ -143,6 +150,7 @@ pub async fn start(
                 stop,
                 faces: serving,
                 monthly,
+                follower,
             })
         }
         Err(error) => {
@@ -163,7 +171,7 @@ struct House {
 async fn assemble(
     settings: &Settings,
     database: &Database,
-    catalog: Arc<Catalog>,
+    catalog: Current,
     stop: &CancellationToken,
     show: &(impl Fn(&FirstKeys) + Sync),
 ) -> Result<House, Failure> {
@@ -201,6 +209,10 @@ async fn assemble(
             SandboxForLive::Yes => true,
             SandboxForLive::No => false,
         },
+        upstream_keys_secrets: SealingSecrets::new(
+            settings.upstream_keys_secrets.expose().to_vec(),
+        ),
+        own_key_percent: settings.own_key_percent,
         hooks_url: upstreams::hooks_url(settings),
         lease: settings.lease,
         lifetime_max: settings.task_deadline,
@@ -225,6 +237,7 @@ async fn assemble(
         gate: gate.clone(),
         generation: generation.clone(),
         ledger,
+        lost_submissions: Arc::new(LostSubmissions::new(store.clone())),
         webhooks,
         stop: stop.clone(),
     };
@@ -263,16 +276,6 @@ async fn secret(store: &Store, name: &str) -> Result<[u8; 32], Failure> {
     secret
         .try_into()
         .map_err(|_| format!("the secret {name} in the database has a wrong length").into())
-}
-
-/// The models, as the operator's file changes them.
-pub(super) fn catalog(settings: &Settings) -> Result<Catalog, Failure> {
-    let Some(path) = &settings.catalog_file else {
-        return Ok(Catalog::builtin());
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Catalog::load(&text).map_err(|error| format!("{}:\n{error}", path.display()).into())
 }
 
 fn tokens(settings: &Settings) -> Result<Option<JwtSettings>, Failure> {

@@ -67,6 +67,19 @@ impl Caller {
         self.account.has_webhooks
     }
 
+    /// Whether the account has keys of its own for upstreams; as old.
+    pub fn has_upstream_keys(&self) -> bool {
+        self.account.has_upstream_keys
+    }
+
+    /// Checks that this caller may say with which keys the account's live tasks run.
+    pub fn may_set_upstream_keys(&self) -> Result<(), Refusal> {
+        if self.test || !self.caps.is_none() {
+            return Err(Refusal::AccountsOwnKeyNeeded);
+        }
+        Ok(())
+    }
+
     /// Checks that `new` may do nothing that this caller may not, and spend nothing beside its caps.
     pub fn may_issue(&self, new: &NewKey) -> Result<(), Refusal> {
         if self.test && !new.test {

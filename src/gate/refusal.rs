@@ -50,6 +50,11 @@ pub enum Refusal {
          use a key without spending caps"
     )]
     UncappedKeyNeeded,
+    /// A key that may not act for the whole account was to change its keys for upstreams.
+    #[error(
+        "the account's keys for upstreams are set and deleted with a live key without spending caps"
+    )]
+    AccountsOwnKeyNeeded,
     /// The account's budget is spent.
     #[error("the account's {} calls per minute are spent; come back in {} s", allowance.limit, whole_seconds(*retry_after))]
     RateLimited {
@@ -160,6 +165,7 @@ impl Refusal {
             | Refusal::InsufficientScope { .. }
             | Refusal::LiveKeyNeeded
             | Refusal::UncappedKeyNeeded
+            | Refusal::AccountsOwnKeyNeeded
             | Refusal::RateLimited { .. }
             | Refusal::TooManyFailures { .. }
             | Refusal::Unavailable(_) => false,

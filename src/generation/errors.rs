@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use super::health::Condition;
 use super::quote::QuoteError;
 use super::request::Scene;
 use crate::assets::AssetError;
@@ -63,12 +64,14 @@ pub enum SubmitError {
     )]
     SandboxNotAllowed,
     /// No upstream for it can be reached.
-    #[error("{}", unavailable(model, settings, *sandbox))]
+    #[error("{}", unavailable(model, settings, troubles, *sandbox))]
     ModelUnavailable {
         /// The slug of the model.
         model: String,
         /// The settings of the server any of which would make it available.
         settings: Vec<String>,
+        /// The upstreams that are set up, and what is wrong with each.
+        troubles: Vec<(String, Condition)>,
         /// Whether the caller could ask for the sandbox instead.
         sandbox: bool,
     },
@@ -178,9 +181,24 @@ fn scene_mismatch(scene: Scene) -> String {
     }
 }
 
-fn unavailable(model: &str, settings: &[String], sandbox: bool) -> String {
-    let mut text =
-        format!("no upstream for this request to the model {model} is set up on this server");
+fn unavailable(
+    model: &str,
+    settings: &[String],
+    troubles: &[(String, Condition)],
+    sandbox: bool,
+) -> String {
+    let what = match troubles {
+        [] => "is set up on this server".to_owned(),
+        troubles => {
+            let told = troubles.iter();
+            let told = told.map(|(name, condition)| format!("{name} {}", condition.words()));
+            format!(
+                "works at the moment: {}",
+                told.collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    let mut text = format!("no upstream for this request to the model {model} {what}");
     if !settings.is_empty() {
         text += &format!("; its operator would have to set {}", settings.join(" or "));
     }

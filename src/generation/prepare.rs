@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::Core;
 use super::errors::SubmitError;
 use super::inputs;
+use super::own_keys::{OwnUpstreams, service_price};
 use super::request::{Request, Work};
 use super::routes::{Route, Wish, routes};
-use crate::catalog::{Adjustment, Fitted, Model, Tier, Unfit, Violation};
+use crate::catalog::{Adjustment, Catalog, Fitted, Model, Tier, Unfit, Violation};
 use crate::gate::Caller;
 
 /// How much of a negative prompt an answer repeats.
@@ -24,39 +25,61 @@ pub(super) struct Prepared<'a> {
     pub provider: String,
     /// Without the reference pictures, which have no place yet.
     pub work: Arc<Work>,
+    /// The upstream whose key of the account's own it runs with first.
+    pub own_key: Option<String>,
 }
 
-/// Checks everything about a request that needs no database.
+/// Checks everything about a request that needs no database but the account's keys.
 pub(super) fn prepare<'a>(
-    core: &'a Core,
+    core: &Core,
+    catalog: &'a Catalog,
     caller: &Caller,
+    own: &OwnUpstreams,
     request: &Request,
 ) -> Result<Prepared<'a>, SubmitError> {
-    let model = core.catalog.get(&request.model)?;
+    let model = catalog.get(&request.model)?;
     check_expectations(model, request)?;
     inputs::check_addresses(core, &request.reference_images)?;
     let fitted = fit(model, request)?;
     let price = model.price(&fitted)?;
     let included = caller.plan().free_tier_included && model.tier == Tier::Free;
-    let work = Work::new(model, request, &fitted);
+    let mut work = Work::new(model, request, &fitted);
     let wish = Wish {
         test: caller.is_test(),
         provider: request.provider.as_deref(),
         operation: work.operation,
         resolution: &work.resolution,
+        own_alone: false,
     };
     let routes = routes(
         &core.providers,
+        own,
         core.settings.sandbox_for_live,
         model,
         &wish,
     )?;
+    let routes = sound(core, model, routes)?;
     let first = first_able(&routes, model, &work)?;
+    let provider = first.provider.name().to_owned();
+    let own_key = first.own.is_some().then(|| provider.clone());
+    let price = match (included, &own_key) {
+        (true, _) => 0,
+        (false, None) => price,
+        (false, Some(_)) => service_price(price, core.settings.own_key_percent),
+    };
+    if own_key.is_some() {
+        let ids = routes.iter().filter_map(|route| {
+            let own = route.own.as_ref()?;
+            Some((route.provider.name().to_owned(), own.key_id))
+        });
+        work.own_keys = ids.collect();
+    }
     Ok(Prepared {
         model,
         fitted,
-        credits: if included { 0 } else { price },
-        provider: first.provider.name().to_owned(),
+        credits: price,
+        provider,
+        own_key,
         work: Arc::new(work),
     })
 }
@@ -98,6 +121,27 @@ fn fit(model: &Model, request: &Request) -> Result<Fitted, Unfit> {
         allowed: Vec::new(),
     });
     Err(unfit)
+}
+
+/// Those of the ways that nothing is wrong with.
+fn sound(core: &Core, model: &Model, routes: Vec<Route>) -> Result<Vec<Route>, SubmitError> {
+    let mut troubles = Vec::new();
+    let mut sound = Vec::with_capacity(routes.len());
+    for route in routes {
+        match route.trouble(core) {
+            None => sound.push(route),
+            Some(condition) => troubles.push((route.provider.name().to_owned(), condition)),
+        }
+    }
+    if !sound.is_empty() {
+        return Ok(sound);
+    }
+    Err(SubmitError::ModelUnavailable {
+        model: model.slug.clone(),
+        settings: Vec::new(),
+        troubles,
+        sandbox: core.settings.sandbox_for_live,
+    })
 }
 
 /// The first way that can do the work, as far as can be told without asking.

@@ -4,11 +4,12 @@
 //! redeem it, as often as the caller likes until it expires:
 //!
 //! ```text
-//! quote_ base64url( 1 │ test │ account │ request │ credits │ expires │ HMAC-SHA256 of all before )
+//! quote_ base64url( 1 │ mode │ account │ request │ credits │ expires │ HMAC-SHA256 of all before )
 //!             bytes 1     1       16        32         8         8        32
 //! ```
 //!
-//! `request` is the hash of all that was asked, except what the caller merely expects of the model: a quote of
+//! `mode` is the sum of 1 for a test key and 2 for a task with the account's own key for the upstream. `request` is
+//! the hash of all that was asked, except what the caller merely expects of the model: a quote of
 //! either media is as good for the call that makes just one of them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -48,6 +49,8 @@ pub struct Quote {
     pub credits: i64,
     /// The values that would run, and what was changed to get there.
     pub fitted: Fitted,
+    /// The upstream whose key of the account's own it would run with; `credits` is what remains to be paid.
+    pub own_key: Option<String>,
     /// The credits that the account could spend now.
     pub available: i64,
     /// What cannot be known before it has run, in sentences.
@@ -71,6 +74,11 @@ pub enum QuoteError {
     /// It was made for another request.
     #[error("this quote is for another request; send what was quoted, or ask for a new quote")]
     OtherRequest,
+    /// It was made for a task with the account's own key, and this would run without; or the other way round.
+    #[error(
+        "the account's keys for upstreams have changed since this quote was made; ask for a new one"
+    )]
+    OtherKey,
     /// Its time is over.
     #[error("this quote has expired; ask for a new one")]
     Expired,
@@ -79,6 +87,7 @@ pub enum QuoteError {
 /// What a quote is good for.
 struct Terms {
     test: bool,
+    own_key: bool,
     account_id: Uuid,
     request: [u8; 32],
     credits: i64,
@@ -100,7 +109,8 @@ impl Quotes {
 
     fn write(&self, terms: &Terms) -> String {
         let mut bytes = Vec::with_capacity(TERMS_BYTES + 32);
-        bytes.extend([VERSION, u8::from(terms.test)]);
+        let mode = u8::from(terms.test) | u8::from(terms.own_key) << 1;
+        bytes.extend([VERSION, mode]);
         bytes.extend(terms.account_id.as_bytes());
         bytes.extend(terms.request);
         bytes.extend(terms.credits.to_be_bytes());
@@ -116,7 +126,7 @@ impl Quotes {
         // `verify_slice` compares in constant time.
         let signed = self.key.clone().chain_update(terms);
         signed.verify_slice(proof).ok()?;
-        let (&[VERSION, test], rest) = terms.split_first_chunk()? else {
+        let (&[VERSION, mode], rest) = terms.split_first_chunk()? else {
             return None;
         };
         let (account, rest) = rest.split_first_chunk()?;
@@ -124,7 +134,8 @@ impl Quotes {
         let (credits, rest) = rest.split_first_chunk()?;
         let (expires, _) = rest.split_first_chunk()?;
         Some(Terms {
-            test: test == 1,
+            test: mode & 1 == 1,
+            own_key: mode & 2 == 2,
             account_id: Uuid::from_bytes(*account),
             request: *request,
             credits: i64::from_be_bytes(*credits),
@@ -138,6 +149,7 @@ impl Quotes {
         text: &str,
         caller: (Uuid, bool),
         request: &[u8; 32],
+        own_key: bool,
         now: SystemTime,
     ) -> Result<i64, QuoteError> {
         let terms = self.read(text).ok_or(QuoteError::Unreadable)?;
@@ -150,6 +162,9 @@ impl Quotes {
         }
         if terms.request != *request {
             return Err(QuoteError::OtherRequest);
+        }
+        if terms.own_key != own_key {
+            return Err(QuoteError::OtherKey);
         }
         if now >= UNIX_EPOCH + Duration::from_secs(terms.expires) {
             return Err(QuoteError::Expired);
@@ -165,7 +180,9 @@ pub(super) async fn quote(
     request: &Request,
     now: SystemTime,
 ) -> Result<Quote, SubmitError> {
-    let prepared = prepare(core, caller, request)?;
+    let catalog = core.catalog.get();
+    let own = core.own_upstreams(caller).await?;
+    let prepared = prepare(core, &catalog, caller, &own, request)?;
     let unknowns = unknowns(&prepared, request, caller.is_test());
     let balance = core.ledger.balance(caller.account_id()).await?;
     let expires = (now + QUOTE_LIFE)
@@ -174,6 +191,7 @@ pub(super) async fn quote(
         .as_secs();
     let terms = Terms {
         test: caller.is_test(),
+        own_key: prepared.own_key.is_some(),
         account_id: caller.account_id(),
         request: request.hash_of_work(&prepared.model.slug),
         credits: prepared.credits,
@@ -186,6 +204,7 @@ pub(super) async fn quote(
         media: prepared.model.media,
         credits: prepared.credits,
         fitted: prepared.fitted,
+        own_key: prepared.own_key,
         available: balance.available,
         unknowns,
     })
@@ -205,7 +224,8 @@ pub(super) fn redeem(
     if let Some(quote) = &request.quote {
         let who = (caller.account_id(), caller.is_test());
         let work = request.hash_of_work(&prepared.model.slug);
-        prepared.credits = core.quotes.redeem(quote, who, &work, now)?;
+        let own_key = prepared.own_key.is_some();
+        prepared.credits = core.quotes.redeem(quote, who, &work, own_key, now)?;
     }
     Ok(())
 }
@@ -255,6 +275,7 @@ mod tests {
     fn text() -> String {
         quotes().write(&Terms {
             test: false,
+            own_key: false,
             account_id: ACCOUNT,
             request: REQUEST,
             credits: 16,
@@ -267,12 +288,12 @@ mod tests {
     }
 
     fn redeem(text: &str) -> Result<i64, QuoteError> {
-        quotes().redeem(text, (ACCOUNT, false), &REQUEST, at(NOW))
+        quotes().redeem(text, (ACCOUNT, false), &REQUEST, false, at(NOW))
     }
 
     #[test]
     fn a_quote_gives_its_price_until_it_expires() {
-        let redeem = |now| quotes().redeem(&text(), (ACCOUNT, false), &REQUEST, at(now));
+        let redeem = |now| quotes().redeem(&text(), (ACCOUNT, false), &REQUEST, false, at(now));
         assert_eq!(redeem(NOW), Ok(16));
         assert_eq!(redeem(NOW + 899), Ok(16));
         assert_eq!(redeem(NOW + 900), Err(QuoteError::Expired));
@@ -281,7 +302,7 @@ mod tests {
     #[test]
     fn a_quote_is_for_one_account_one_mode_and_one_request() {
         let redeem = |account, test, request: [u8; 32]| {
-            quotes().redeem(&text(), (account, test), &request, at(NOW))
+            quotes().redeem(&text(), (account, test), &request, false, at(NOW))
         };
         let table = [
             (Uuid::from_u128(8), false, REQUEST, QuoteError::OtherAccount),
@@ -291,6 +312,8 @@ mod tests {
         for (account, test, request, error) in table {
             assert_eq!(redeem(account, test, request), Err(error));
         }
+        let with_own_key = quotes().redeem(&text(), (ACCOUNT, false), &REQUEST, true, at(NOW));
+        assert_eq!(with_own_key, Err(QuoteError::OtherKey));
     }
 
     #[test]
@@ -304,7 +327,7 @@ mod tests {
             assert_eq!(redeem(&touched), Err(QuoteError::Unreadable), "at {at}");
         }
         let other_server = Quotes::new(&[8; 32]);
-        let foreign = other_server.redeem(&good, (ACCOUNT, false), &REQUEST, at(NOW));
+        let foreign = other_server.redeem(&good, (ACCOUNT, false), &REQUEST, false, at(NOW));
         assert_eq!(foreign, Err(QuoteError::Unreadable));
         for text in [
             "",

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::errors::TaskError;
 use super::key::Key;
+use super::lost::{Lost, Word};
 use super::news::{self, News};
 use super::request::Work;
 use super::status::Status;
@@ -69,6 +70,16 @@ pub(super) struct Sight {
     pub task: Task,
     pub node: Uuid,
     pub cancel_requested: bool,
+}
+
+/// What stands of a submission after the operator's word was given on it.
+pub(super) struct Settling {
+    pub account_id: Uuid,
+    /// The word that stands.
+    pub word: Option<Word>,
+    pub settled_at: Option<SystemTime>,
+    /// Why this word was not taken: `SETTLED`, `ENDED` or `KNOWN`.
+    pub refused: Option<String>,
 }
 
 impl Records {
@@ -359,6 +370,72 @@ impl Records {
         self.execute(include_str!("sql/forget_nodes.sql"), &[])
             .await
     }
+
+    /// Writes down that nobody knows whether an attempt arrived, and answers the operator's word on it.
+    pub async fn lose(
+        &self,
+        account_id: Uuid,
+        id: Uuid,
+        attempt: u32,
+        provider: &str,
+        upstream_model: Option<&str>,
+    ) -> Result<Option<Word>, StoreError> {
+        let attempt = number(attempt);
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&account_id, &id, &attempt, &provider, &upstream_model];
+        let rows = self.query(include_str!("sql/lose.sql"), &values).await?;
+        Ok(rows.first().map(word).transpose()?.flatten())
+    }
+
+    /// The operator's word on an attempt that nobody knew about.
+    pub async fn lost_word(&self, id: Uuid, attempt: u32) -> Result<Option<Word>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&id, &number(attempt)];
+        let rows = self
+            .query(include_str!("sql/lost_word.sql"), &values)
+            .await?;
+        Ok(rows.first().map(word).transpose()?.flatten())
+    }
+
+    /// Takes an attempt off those that nobody knows about, since its upstream told.
+    pub async fn lost_told(&self, id: Uuid, attempt: u32) -> Result<(), StoreError> {
+        self.execute(include_str!("sql/lost_told.sql"), &[&id, &number(attempt)])
+            .await
+    }
+
+    /// At most `limit` submissions that nobody knows about, of tasks after `after`.
+    pub async fn lost(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Lost>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&after, &i64::from(limit)];
+        let rows = self
+            .query(include_str!("sql/lost_list.sql"), &values)
+            .await?;
+        rows.iter().map(|row| Ok(lost(row)?)).collect()
+    }
+
+    /// Gives the operator's word on an attempt; `None` when there is nothing of it to be settled.
+    pub async fn settle(
+        &self,
+        id: Uuid,
+        attempt: u32,
+        word: &Word,
+        who: &str,
+    ) -> Result<Option<Settling>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 5] = [
+            &id,
+            &number(attempt),
+            &word.as_str(),
+            &word.upstream_id(),
+            &who,
+        ];
+        let rows = self
+            .query(include_str!("sql/lost_settle.sql"), &values)
+            .await?;
+        Ok(rows.first().map(settling).transpose()?)
+    }
+
+    /// Removes what nobody settled of tasks that have ended.
+    pub async fn forget_lost(&self) -> Result<(), StoreError> {
+        self.execute(include_str!("sql/lost_forget.sql"), &[]).await
+    }
 }
 
 /// One value of every element: PostgreSQL takes a batch as columns.
@@ -368,6 +445,42 @@ fn column<'a, T, V>(batch: &'a [T], value: impl Fn(&'a T) -> V) -> Vec<V> {
 
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn number(attempt: u32) -> i32 {
+    i32::try_from(attempt).unwrap_or(i32::MAX)
+}
+
+fn word(row: &Row) -> Result<Option<Word>, tokio_postgres::Error> {
+    let (verdict, upstream_id): (Option<&str>, _) =
+        (row.try_get("verdict")?, row.try_get("upstream_id")?);
+    Ok(verdict.and_then(|verdict| Word::parse(verdict, upstream_id)))
+}
+
+fn lost(row: &Row) -> Result<Lost, tokio_postgres::Error> {
+    let test = row.try_get("test")?;
+    let attempt: i32 = row.try_get("attempt")?;
+    Ok(Lost {
+        task_id: row.try_get("task_id")?,
+        attempt: u32::try_from(attempt).unwrap_or_default(),
+        account: row.try_get("account")?,
+        test,
+        model: row.try_get("model")?,
+        provider: row.try_get("provider")?,
+        upstream_model: row.try_get("upstream_model")?,
+        since: row.try_get("since")?,
+        deadline_at: row.try_get("deadline_at")?,
+        held: Credits::open(row.try_get("quoted")?, test).held,
+    })
+}
+
+fn settling(row: &Row) -> Result<Settling, tokio_postgres::Error> {
+    Ok(Settling {
+        account_id: row.try_get("account_id")?,
+        word: word(row)?,
+        settled_at: row.try_get("settled_at")?,
+        refused: row.try_get("refused")?,
+    })
 }
 
 fn task(row: &Row) -> Result<Task, TaskError> {

@@ -1,5 +1,6 @@
 //! What a caller asks for, and the part of it that is written down with the task.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -224,6 +225,9 @@ pub(super) struct Work {
     pub provider: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Vec<Adjustment>,
+    /// The account's own keys that it runs with, by upstream; none: it runs with the operator's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own_keys: BTreeMap<String, Uuid>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -266,6 +270,7 @@ impl Work {
             references: Vec::new(),
             provider: request.provider.clone(),
             adjustments: fitted.adjustments.iter().map(Adjustment::from).collect(),
+            own_keys: BTreeMap::new(),
         }
     }
 

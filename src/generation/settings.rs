@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use crate::accounts::SealingSecrets;
+
 /// What the room may use and how long it waits. The defaults suit a server; tests shorten the
 /// times.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Whether a live key may ask for the sandbox.
     pub sandbox_for_live: bool,
+    /// What accounts' own keys for upstreams are sealed with; none: there are no such keys.
+    pub upstream_keys_secrets: Option<SealingSecrets>,
+    /// What a task costs that runs with the account's own key, in percent of its price; at most 100.
+    pub own_key_percent: u8,
     /// Where upstreams reach this server to tell of changes; none: they cannot.
     pub hooks_url: Option<String>,
     /// Open tasks that this process keeps in memory at most; more submissions are told to come
@@ -30,6 +36,8 @@ pub struct Settings {
     pub poll_wait_min: Duration,
     /// … up to this. Failed attempts back off likewise.
     pub poll_wait_max: Duration,
+    /// How often an upstream that is well is asked whether it still is, more or less.
+    pub probe_interval: Duration,
     /// How long an upstream that keeps failing is left alone the first time …
     pub rest_min: Duration,
     /// … and at most; each time is twice as long as the one before.
@@ -52,6 +60,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             sandbox_for_live: false,
+            upstream_keys_secrets: None,
+            own_key_percent: 10,
             hooks_url: None,
             open_tasks_max: 10_000,
             running_tasks_max: 1_000,
@@ -61,6 +71,7 @@ impl Default for Settings {
             lifetime_max: Duration::from_secs(2 * 60 * 60),
             poll_wait_min: Duration::from_millis(250),
             poll_wait_max: Duration::from_secs(10),
+            probe_interval: Duration::from_secs(5 * 60),
             rest_min: Duration::from_secs(1),
             rest_max: Duration::from_secs(60),
             key_lifetime: Duration::from_secs(24 * 60 * 60),

@@ -32,7 +32,17 @@ pub(super) async fn submit(
     {
         return Err(SubmitError::IdempotencyKeyLength);
     }
-    let mut prepared = prepare(core, caller, &request)?;
+    let catalog = core.catalog.get();
+    let own = core.own_upstreams(caller).await?;
+    let mut prepared = match prepare(core, &catalog, caller, &own, &request) {
+        // What was accepted while its upstream was well is answered again.
+        Err(SubmitError::ModelUnavailable { model, .. })
+            if let Some(task) = core.repeated(caller, &request, &model, key).await? =>
+        {
+            return Ok(task);
+        }
+        prepared => prepared?,
+    };
     let hash = request.hash(&prepared.model.slug);
     let (account_id, id) = (caller.account_id(), Uuid::now_v7());
     let key = key.map(|key| Key::new(account_id, caller.is_test(), key, &hash));
@@ -170,6 +180,19 @@ impl Core {
             Some(_) => Err(SubmitError::IdempotencyKeyReused),
             None => Ok(None),
         }
+    }
+
+    /// The task of a call that came before with the same key, when this one cannot be prepared any more.
+    async fn repeated(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        slug: &str,
+        key: Option<&str>,
+    ) -> Result<Option<Task>, SubmitError> {
+        let (account_id, hash) = (caller.account_id(), request.hash(slug));
+        let key = key.map(|key| Key::new(account_id, caller.is_test(), key, &hash));
+        self.accepted_before(caller, key).await
     }
 
     /// The task that an idempotency key stands for.

@@ -55,8 +55,8 @@ pub(super) enum Standing {
     /// No upstream has it. So many attempts were made, of which so many were refused: others never
     /// arrived, which is nobody's refusal.
     Unasked { attempts: u32, refusals: u32 },
-    /// The attempt of this number may have reached its upstream, or not.
-    Unknown { attempt: u32 },
+    /// The attempt of this number may have reached its upstream, or not; so many were refused before it.
+    Unknown { attempt: u32, refusals: u32 },
     /// The attempt of this number is known to its upstream by this id.
     Asked { attempt: u32, upstream_id: String },
 }
@@ -70,7 +70,10 @@ impl Standing {
                 attempts: 0,
                 refusals: 0,
             },
-            (attempt, None) => Self::Unknown { attempt },
+            (attempt, None) => Self::Unknown {
+                attempt,
+                refusals: 0,
+            },
             (attempt, Some(upstream_id)) => Self::Asked {
                 attempt,
                 upstream_id,
@@ -103,6 +106,7 @@ impl Worker {
         assignments: UnboundedReceiver<Assignment>,
     ) -> Result<Self, StoreError> {
         core.records.forget_nodes().await?;
+        core.records.forget_lost().await?;
         core.keep_lease().await?;
         core.records.announce().await;
         let ear = tokio::spawn(hear::hear(Arc::clone(&core)));

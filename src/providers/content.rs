@@ -1,5 +1,8 @@
 //! The files that upstreams deliver, wherever they are: in hand, on the disk of this machine, or behind
 //! a link that dies soon.
+//!
+//! A link may lead to its own upstream, which the operator chose, and to the public internet; an upstream
+//! cannot have this server fetch what only this server can reach. Every hop is judged like the first.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use tokio_util::io::ReaderStream;
 use url::Url;
 
 use super::http::{Connection, retry_after};
+use crate::egress::EgressError;
 
 /// The bytes of a file, as they come.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
@@ -134,12 +138,17 @@ impl Remote {
     }
 
     async fn ask(&self, url: &Url) -> Result<Response, FetchError> {
-        let mut request = self.connection.download(url.clone());
         if self.connection.is_own(url) {
-            request = request.headers(self.headers.clone());
+            let request = self.connection.download(url.clone());
+            let answer = request.headers(self.headers.clone()).send().await;
+            return answer.map_err(|error| not_now(error.without_url().to_string()));
         }
-        let answer = request.send().await;
-        answer.map_err(|error| not_now(error.without_url().to_string()))
+        let answer = self.connection.elsewhere().open(url).await;
+        answer.map_err(|error| FetchError {
+            // What may not be called today may not be called tomorrow.
+            gone: !matches!(error, EgressError::Unreachable(_)),
+            ..not_now(format!("the link {error}"))
+        })
     }
 }
 

@@ -20,6 +20,8 @@ pub enum FailureReason {
     ProviderRateLimited,
     /// It took too long.
     DeadlineExceeded,
+    /// The account's own key for the upstream is refused there, or gone.
+    UpstreamKey,
     /// This server broke.
     Internal,
 }
@@ -34,6 +36,7 @@ impl FailureReason {
             Self::ProviderError => "PROVIDER_ERROR",
             Self::ProviderRateLimited => "PROVIDER_RATE_LIMITED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::UpstreamKey => "UPSTREAM_KEY",
             Self::Internal => "INTERNAL",
         }
     }
@@ -42,7 +45,7 @@ impl FailureReason {
     #[must_use]
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::ContentPolicy | Self::InvalidInput => false,
+            Self::ContentPolicy | Self::InvalidInput | Self::UpstreamKey => false,
             Self::ProviderError
             | Self::ProviderRateLimited
             | Self::DeadlineExceeded

@@ -7,6 +7,7 @@
 //! Sources: fal's queue, webhook and error pages (docs.fal.ai), and its published clients
 //! (`@fal-ai/client` 1.10, `fal_client` 1.0).
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -215,6 +216,14 @@ fn is_about_credit(words: &str) -> bool {
     words.contains("balance") || words.contains("credit")
 }
 
+/// The path of an entry that is known by it, or by the bare id that fal shows to people.
+fn path_of<'a>(job: &Job, entry: &'a str) -> Cow<'a, str> {
+    match entry.contains('/') {
+        true => entry.into(),
+        false => format!("{}/requests/{entry}", app(&job.upstream_model)).into(),
+    }
+}
+
 /// How a completed entry failed whose result is an error.
 fn failed(answer: &Answer) -> Poll {
     let (cause, words) = said(answer);
@@ -259,7 +268,8 @@ impl Provider for Fal {
         entry.map(Submitted::Taken).ok_or_else(lost)
     }
 
-    async fn poll(&self, _job: &Job, entry: &str) -> Result<Poll, PollError> {
+    async fn poll(&self, job: &Job, entry: &str) -> Result<Poll, PollError> {
+        let entry = path_of(job, entry);
         let answer = self.get(&format!("{entry}/status")).await?;
         if answer.status == StatusCode::NOT_FOUND {
             let message = "the upstream no longer knows the job";
@@ -270,14 +280,15 @@ impl Provider for Fal {
             return Err(answer.poll_error());
         };
         match status.get("status").and_then(Value::as_str) {
-            Some("COMPLETED") => self.result(entry).await,
+            Some("COMPLETED") => self.result(&entry).await,
             // What is not known is not over.
             Some(_) => Ok(Poll::Running { progress: None }),
             None => Err(answer.poll_error()),
         }
     }
 
-    async fn cancel(&self, _job: &Job, entry: &str) -> Result<Cancel, PollError> {
+    async fn cancel(&self, job: &Job, entry: &str) -> Result<Cancel, PollError> {
+        let entry = path_of(job, entry);
         let url = self.connection.url(&format!("{entry}/cancel"));
         let answer = ask(self.authorized(self.connection.put(url))).await?;
         match answer.status {
@@ -316,6 +327,10 @@ impl Provider for Fal {
         } else {
             Err(HookError::Signature)
         }
+    }
+
+    fn knows_models(&self) -> bool {
+        false
     }
 
     /// Asks for an entry that cannot be there: the key is looked at before the entry.

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::job::picture_type;
 use super::{Cause, PollError, SubmitFailure};
+use crate::egress::{Egress, EgressError, Policy};
 
 /// How long an upstream may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -28,15 +29,19 @@ pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
 /// How much of an upstream's own words is passed on.
 const WORDS_CHARS_MAX: usize = 300;
 
-/// The way to one upstream.
+/// The way to one upstream, which the operator chose and which may be anywhere; and from there to wherever
+/// its links lead, which the upstream chose and which is on the public internet or nowhere.
 #[derive(Clone)]
 pub struct Connection {
     base: Url,
     /// For calls. Redirects are answers: no upstream's documentation knows any, and following one with
     /// a paid request could pay twice.
     calls: Client,
-    /// For results. Whoever follows redirects must see where they lead before it shows a key.
+    /// For results that are with the upstream. Whoever follows redirects must see where they lead before
+    /// it shows a key.
     downloads: Client,
+    /// For results that are elsewhere.
+    elsewhere: Egress,
     answer_max: Duration,
     work_max: Duration,
 }
@@ -54,20 +59,31 @@ impl Connection {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(base: Url) -> Result<Self, reqwest::Error> {
+    pub fn new(base: Url) -> Result<Self, EgressError> {
+        Self::through(base, Egress::new(Policy::default())?)
+    }
+
+    /// The same with another way to results that are not with the upstream.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn through(base: Url, elsewhere: Egress) -> Result<Self, EgressError> {
         let calls = Client::builder()
             .connect_timeout(CONNECT_MAX)
             .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+            .build()
+            .map_err(EgressError::Setup)?;
         let downloads = Client::builder()
             .connect_timeout(CONNECT_MAX)
             .read_timeout(STILL_MAX)
             .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+            .build()
+            .map_err(EgressError::Setup)?;
         Ok(Self {
             base,
             calls,
             downloads,
+            elsewhere,
             answer_max: ANSWER_MAX,
             work_max: WORK_MAX,
         })
@@ -122,9 +138,14 @@ impl Connection {
         self.calls.delete(url).timeout(self.answer_max)
     }
 
-    /// A file. It may take its time as long as it moves.
+    /// A file that is with the upstream. It may take its time as long as it moves.
     pub(super) fn download(&self, url: Url) -> RequestBuilder {
         self.downloads.get(url)
+    }
+
+    /// The way to a file that is not.
+    pub(super) fn elsewhere(&self) -> &Egress {
+        &self.elsewhere
     }
 }
 

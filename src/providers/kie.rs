@@ -260,6 +260,10 @@ impl Provider for Kie {
             .map_err(|_| HookError::Signature)
     }
 
+    fn knows_models(&self) -> bool {
+        false
+    }
+
     /// Asks for the balance; which models there are cannot be asked.
     async fn probe(&self, _upstream_model: &str) -> Probe {
         let url = self.connection.url("api/v1/chat/credit");

@@ -357,9 +357,14 @@ fn cause(code: &str) -> Option<Cause> {
         "rate_limit_exceeded" => Some(Cause::Busy),
         "model_not_found" => Some(Cause::Retired),
         "invalid_api_key" => Some(Cause::Key),
-        code if ["moderation", "content_policy", "content_filter"]
-            .iter()
-            .any(|word| code.contains(word)) =>
+        code if [
+            "moderation",
+            "content_policy",
+            "content_filter",
+            "SensitiveContent",
+        ]
+        .iter()
+        .any(|word| code.contains(word)) =>
         {
             Some(Cause::Policy)
         }

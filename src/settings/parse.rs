@@ -11,11 +11,12 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
-use super::{JwksSource, SandboxForLive, Secret};
+use super::{JwksSource, SECRET_KEY_BYTES, SandboxForLive, Secret, SecretKeys};
 
 /// Any text but an empty one.
 pub fn text(text: &str) -> Option<String> {
@@ -82,6 +83,33 @@ pub fn database_url(text: &str) -> Option<Secret> {
     let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     let is_pairs = text.contains('=') && !text.contains("://");
     (is_url || is_pairs).then(|| Secret::new(text.to_owned()))
+}
+
+/// Secrets of 32 bytes with commas between, each in hexadecimal or in base64, with or without padding.
+pub fn secret_keys(text: &str) -> Option<SecretKeys> {
+    let key = |item: &str| match item.len() {
+        64 => hexadecimal(item),
+        _ => STANDARD_NO_PAD
+            .decode(item.trim_end_matches('='))
+            .ok()?
+            .try_into()
+            .ok(),
+    };
+    let keys: Option<Vec<_>> = text.split(',').map(|part| key(part.trim())).collect();
+    keys.map(SecretKeys::new)
+}
+
+fn hexadecimal(text: &str) -> Option<[u8; SECRET_KEY_BYTES]> {
+    let mut bytes = [0; SECRET_KEY_BYTES];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = str::from_utf8(digits).ok()?;
+        // Which would also take a sign.
+        let is_hexadecimal = digits.chars().all(|digit| digit.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(digits, 16)
+            .ok()
+            .filter(|_| is_hexadecimal)?;
+    }
+    Some(bytes)
 }
 
 /// The address of this server as others see it, without a slash at the end.
@@ -155,6 +183,30 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_32_bytes_in_either_spelling() {
+        let bytes: [u8; SECRET_KEY_BYTES] = std::array::from_fn(|at| at as u8 * 7);
+        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        let base64 = STANDARD_NO_PAD.encode(bytes);
+        let one = Some(SecretKeys::new(vec![bytes]));
+        assert_eq!(secret_keys(&hexadecimal), one);
+        assert_eq!(secret_keys(&base64), one);
+        assert_eq!(secret_keys(&format!("{base64}=")), one);
+        let both = format!("{hexadecimal}, {base64}");
+        assert_eq!(secret_keys(&both), Some(SecretKeys::new(vec![bytes; 2])));
+        for bad in [
+            "",
+            "secret",
+            &hexadecimal[2..],
+            &base64[1..],
+            &format!("{base64},"),
+            &"+1".repeat(32),
+        ] {
+            assert_eq!(secret_keys(bad), None, "{bad}");
+        }
+        assert_eq!(format!("{:?}", SecretKeys::new(vec![bytes])), "[secrets]");
+    }
 
     #[test]
     fn booleans_have_their_synonyms() {

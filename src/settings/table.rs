@@ -9,7 +9,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use url::Url;
 
-use super::{JwksSource, SandboxForLive, Secret, parse};
+use super::{JwksSource, SandboxForLive, Secret, SecretKeys, parse};
 
 /// What people are told of a setting.
 #[derive(Debug)]
@@ -124,6 +124,25 @@ table! {
         secret: false,
     } read parse::path;
 
+    UPSTREAM_KEYS_SECRET: SecretKeys = {
+        name: "upstream_keys_secret",
+        env: "PIOOY_UPSTREAM_KEYS_SECRET",
+        default: Unset::Described("none; accounts cannot bring keys of their own for upstreams"),
+        doc: "What accounts' own keys for upstreams are sealed with in the database: the first of several seals, all of them open, \
+              so that one can take another's place",
+        allowed: "32 random bytes in hexadecimal or base64; several with commas between",
+        secret: true,
+    } read parse::secret_keys;
+
+    OWN_KEY_PERCENT: u8 = {
+        name: "own_key_percent",
+        env: "PIOOY_OWN_KEY_PERCENT",
+        default: Unset::Default("10"),
+        doc: "What a task costs that runs on the account's own key, in percent of its price, rounded up to whole credits",
+        allowed: "a whole number from 0 to 100",
+        secret: false,
+    } read |text| parse::number(text, 0..=100);
+
     SANDBOX_LIVE: SandboxForLive = {
         name: "sandbox_live",
         env: "PIOOY_SANDBOX_LIVE",
@@ -200,7 +219,8 @@ table! {
         name: "egress_private",
         env: "PIOOY_EGRESS_PRIVATE",
         default: Unset::Default("no"),
-        doc: "Whether addresses that callers name may be on this machine or in its private networks",
+        doc: "Whether addresses that callers name, and links to results that upstreams answer, may lead into this \
+              machine's private networks; an upstream's own address always may",
         allowed: YES_OR_NO,
         secret: false,
     } read parse::boolean;

@@ -88,7 +88,7 @@ struct Known {
     key: &'static str,
 }
 
-const KNOWN: [Known; 10] = [
+const KNOWN: [Known; 13] = [
     Known {
         name: "fal",
         title: "fal",
@@ -123,6 +123,27 @@ const KNOWN: [Known; 10] = [
         dialect: Dialect::Kie,
         url: "https://api.kie.ai",
         key: "KIE_API_KEY",
+    },
+    Known {
+        name: "ark",
+        title: "BytePlus ModelArk",
+        dialect: Dialect::OpenAi,
+        url: "https://ark.ap-southeast.bytepluses.com/api/v3",
+        key: "ARK_API_KEY",
+    },
+    Known {
+        name: "xai",
+        title: "xAI",
+        dialect: Dialect::OpenAi,
+        url: "https://api.x.ai/v1",
+        key: "XAI_API_KEY",
+    },
+    Known {
+        name: "openrouter",
+        title: "OpenRouter",
+        dialect: Dialect::OpenAi,
+        url: "https://openrouter.ai/api/v1",
+        key: "OPENROUTER_API_KEY",
     },
     Known {
         name: "comfyui",
@@ -188,6 +209,25 @@ pub fn missing(set_up: &[Upstream]) -> impl Iterator<Item = (&'static str, Strin
         .iter()
         .filter(|known| set_up.iter().all(|upstream| upstream.name != known.name))
         .map(|known| (known.name, known.needs()))
+}
+
+/// The upstreams that everybody knows, that others run, and that are not set up: all they lack is a key.
+pub fn public(set_up: &[Upstream]) -> impl Iterator<Item = Upstream> {
+    let known = KNOWN
+        .iter()
+        .filter(|known| set_up.iter().all(|upstream| upstream.name != known.name));
+    known.filter_map(|known| {
+        Some(Upstream {
+            name: known.name.to_owned(),
+            dialect: known.dialect,
+            url: Url::parse(known.url).ok()?,
+            is_elsewhere: false,
+            key: None,
+            webhook_key: None,
+            workflows: None,
+            jobs: None,
+        })
+    })
 }
 
 /// The variables that are read here and begin as this program's own do.

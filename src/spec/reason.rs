@@ -102,7 +102,7 @@ reasons! {
     ModelNotFound "MODEL_NOT_FOUND" 5 404 never Caller;
     /// The model is gone; the message names its successor.
     ModelRetired "MODEL_RETIRED" 9 410 never Caller;
-    /// No upstream that can run the model is configured for this key.
+    /// No upstream that can run the model is configured for this key, or none of them works.
     ModelUnavailable "MODEL_UNAVAILABLE" 14 503 never Operator;
     /// What was asked for has no price, so it does not run.
     NoPrice "NO_PRICE" 9 422 never Operator;
@@ -112,8 +112,16 @@ reasons! {
     QuoteExpired "QUOTE_EXPIRED" 9 422 never Caller;
     /// The account has no such task.
     TaskNotFound "TASK_NOT_FOUND" 5 404 never Caller;
+    /// Nobody waits for a word on such a submission: there is none, or its upstream has told.
+    SubmissionNotFound "SUBMISSION_NOT_FOUND" 5 404 never Caller;
+    /// The submission is settled otherwise, its task has ended, or it is known by now; the message says which.
+    SubmissionSettled "SUBMISSION_SETTLED" 9 422 never Caller;
     /// The account has no such API key.
     ApiKeyNotFound "API_KEY_NOT_FOUND" 5 404 never Caller;
+    /// The account has no key of its own for that upstream.
+    UpstreamKeyNotFound "UPSTREAM_KEY_NOT_FOUND" 5 404 never Caller;
+    /// The server takes no keys for upstreams; its operator has not set what they would be sealed with.
+    UpstreamKeysNotOffered "UPSTREAM_KEYS_NOT_OFFERED" 9 422 never Operator;
     /// The account has no such webhook.
     WebhookNotFound "WEBHOOK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such delivery.
@@ -156,6 +164,8 @@ reasons! {
     ContentPolicy "CONTENT_POLICY" 9 422 never Caller;
     /// Tasks: the upstream refused the request as invalid.
     InvalidInput "INVALID_INPUT" 3 422 never Caller;
+    /// Tasks: the account's own key for the upstream is refused there, has no credit there, or was deleted.
+    UpstreamKey "UPSTREAM_KEY" 9 422 never Caller;
     /// Tasks: the upstream failed.
     ProviderError "PROVIDER_ERROR" 14 502 again Upstream;
     /// Tasks: the upstream had no capacity for us.

@@ -21,10 +21,10 @@ use url::Url;
 
 use crate::support;
 
-const HOME: Policy = Policy {
+pub(crate) const HOME: Policy = Policy {
     private_allowed: true,
 };
-const PUBLIC: Policy = Policy {
+pub(crate) const PUBLIC: Policy = Policy {
     private_allowed: false,
 };
 const LIMITS: Limits = Limits {
@@ -35,15 +35,15 @@ const LIMITS: Limits = Limits {
 
 /// A server of files, good ones and bad ones.
 #[derive(Clone, Default)]
-struct Site {
+pub(crate) struct Site {
     requests: Arc<AtomicUsize>,
     /// The headers of the last request.
-    heard: Arc<Mutex<HeaderMap>>,
+    pub(crate) heard: Arc<Mutex<HeaderMap>>,
 }
 
 impl Site {
     /// Serves on a port of its own.
-    async fn start() -> (Site, u16) {
+    pub(crate) async fn start() -> (Site, u16) {
         let site = Site::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -70,7 +70,7 @@ impl Site {
         (site, port)
     }
 
-    fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
@@ -101,13 +101,13 @@ async fn hook(State(site): State<Site>, headers: HeaderMap, body: Bytes) -> (Sta
 
 /// Names of these tests alone; counts how often it is asked.
 #[derive(Clone)]
-struct Names {
+pub(crate) struct Names {
     known: Arc<HashMap<&'static str, &'static str>>,
-    asked: Arc<AtomicUsize>,
+    pub(crate) asked: Arc<AtomicUsize>,
 }
 
 impl Names {
-    fn new<const N: usize>(known: [(&'static str, &'static str); N]) -> Names {
+    pub(crate) fn new<const N: usize>(known: [(&'static str, &'static str); N]) -> Names {
         Names {
             known: Arc::new(known.into()),
             asked: Arc::default(),
@@ -124,7 +124,7 @@ impl Resolver for Names {
     }
 }
 
-fn egress(policy: Policy, names: &Names) -> Egress {
+pub(crate) fn egress(policy: Policy, names: &Names) -> Egress {
     support::speak_tls();
     Egress::with_resolver(policy, Arc::new(names.clone())).unwrap()
 }

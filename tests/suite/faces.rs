@@ -10,6 +10,8 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
+//! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
+//! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
 //! | [`pages`] | people see what the API says, whole and without scripts |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
@@ -22,6 +24,7 @@
 //! MCP is spoken as raw JSON over HTTP, but for [`mcp_rmcp`], which lets an official client speak.
 
 mod answers;
+mod availability;
 mod bridge;
 mod credits;
 mod discovery;
@@ -46,6 +49,7 @@ mod pages;
 mod panics;
 mod quotes;
 mod rate;
+mod reload;
 mod rest;
 mod rest_tasks;
 mod server;

@@ -8,5 +8,6 @@ pub mod fal;
 pub mod gemini;
 pub mod kie;
 pub mod listener;
+pub mod mishap;
 pub mod openai;
 pub mod replicate;

@@ -7,12 +7,11 @@
 use std::fs;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use piooy::accounts::SpendingCaps;
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::generation::{Generation, Parts, Request, Status, SubmitError};
 use piooy::ledger::{EntryFilter, Kind, Ledger};
 
@@ -217,7 +216,7 @@ async fn what_has_no_price_does_not_run() {
     let parts = Parts {
         store: fixture.database.store().clone(),
         ledger: Ledger::new(fixture.database.store().clone()),
-        catalog: Arc::new(Catalog::load(&unpriced).unwrap()),
+        catalog: Current::new(Catalog::load(&unpriced).unwrap()),
         providers: providers(&[&upstream]),
         assets: fixture.assets.clone(),
         egress: crate::support::egress(),
@@ -262,7 +261,7 @@ async fn a_price_of_ones_own_is_held_charged_and_counted_for_the_key() {
     let parts = Parts {
         store: fixture.database.store().clone(),
         ledger: Ledger::new(fixture.database.store().clone()),
-        catalog: Arc::new(Catalog::load(&repriced).unwrap()),
+        catalog: Current::new(Catalog::load(&repriced).unwrap()),
         providers: sandbox(),
         assets: fixture.assets.clone(),
         egress: crate::support::egress(),

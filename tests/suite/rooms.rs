@@ -39,7 +39,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("catalog", &["providers"]),
     ("ledger", &["store"]),
     ("accounts", &["store"]),
-    ("providers", &[]),
+    ("providers", &["egress"]),
     ("assets", &[]),
     ("store", &[]),
     ("settings", &[]),

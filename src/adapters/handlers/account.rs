@@ -12,16 +12,17 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, caller, given, invalid, page_size, timestamp};
-use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
+use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps, UpstreamSecret};
 use crate::ledger::{self, CSV_HEADER, ENTRIES_MAX, EntryFilter, Kind, csv_lines};
 use crate::spec::body::HttpBody;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
-    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, ExpiringCredits,
-    ExportTransactionsRequest, GetBalanceRequest, ListApiKeysRequest, ListApiKeysResponse,
-    ListTransactionsRequest, ListTransactionsResponse, RevokeApiKeyRequest,
-    SpendingCaps as SpendingCapsMessage, Transaction,
+    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, DeleteUpstreamKeyRequest,
+    ExpiringCredits, ExportTransactionsRequest, GetBalanceRequest, ListApiKeysRequest,
+    ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
+    ListUpstreamKeysRequest, ListUpstreamKeysResponse, RevokeApiKeyRequest, SetUpstreamKeyRequest,
+    SpendingCaps as SpendingCapsMessage, Transaction, UpstreamKey,
 };
 
 /// Movements in a page when the request does not say.
@@ -173,6 +174,61 @@ impl AccountService for Api {
             .map_err(ApiError::from)?;
         self.gate.forget();
         Ok(Response::new(key_message(key)))
+    }
+
+    async fn set_upstream_key(
+        &self,
+        request: Request<SetUpstreamKeyRequest>,
+    ) -> Result<Response<UpstreamKey>, Status> {
+        let caller = caller(&request)?;
+        caller.may_set_upstream_keys().map_err(ApiError::from)?;
+        let asked = request.into_inner();
+        let secret = UpstreamSecret::new(asked.key);
+        let key = self
+            .generation
+            .set_upstream_key(caller.account_id(), &asked.upstream, secret)
+            .await
+            .map_err(ApiError::from)?;
+        self.gate.forget();
+        Ok(Response::new(upstream_key_message(key)))
+    }
+
+    async fn list_upstream_keys(
+        &self,
+        request: Request<ListUpstreamKeysRequest>,
+    ) -> Result<Response<ListUpstreamKeysResponse>, Status> {
+        let caller = caller(&request)?;
+        let keys = self
+            .generation
+            .upstream_keys(caller.account_id())
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(ListUpstreamKeysResponse {
+            upstream_keys: keys.into_iter().map(upstream_key_message).collect(),
+        }))
+    }
+
+    async fn delete_upstream_key(
+        &self,
+        request: Request<DeleteUpstreamKeyRequest>,
+    ) -> Result<Response<UpstreamKey>, Status> {
+        let caller = caller(&request)?;
+        caller.may_set_upstream_keys().map_err(ApiError::from)?;
+        let key = self
+            .generation
+            .delete_upstream_key(caller.account_id(), &request.get_ref().upstream)
+            .await
+            .map_err(ApiError::from)?;
+        self.gate.forget();
+        Ok(Response::new(upstream_key_message(key)))
+    }
+}
+
+fn upstream_key_message(key: accounts::UpstreamKey) -> UpstreamKey {
+    UpstreamKey {
+        upstream: key.upstream,
+        last_characters: key.tail,
+        created_at: Some(timestamp(key.created_at)),
     }
 }
 

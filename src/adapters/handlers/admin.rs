@@ -3,19 +3,22 @@
 use std::num::NonZeroU32;
 
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::account::point_in_time;
-use super::{Api, given, int32, invalid, page_size, timestamp};
+use super::{Api, caller, given, int32, invalid, page_size, timestamp};
 use crate::accounts;
+use crate::generation::{Lost, Word};
 use crate::spec::error::ApiError;
 use crate::spec::v1::admin_service_server::AdminService;
 use crate::spec::v1::{
     Account, Balance, CreateAccountRequest, GrantCreditsRequest, ListAccountsRequest,
-    ListAccountsResponse, ListPlansRequest, ListPlansResponse, Plan, SavePlanRequest,
-    SetPlanRequest,
+    ListAccountsResponse, ListPlansRequest, ListPlansResponse, ListUnknownSubmissionsRequest,
+    ListUnknownSubmissionsResponse, Plan, SavePlanRequest, SetPlanRequest, SettleSubmissionRequest,
+    SettledSubmission, UnknownSubmission,
 };
 
-/// Accounts in a page when the request does not say.
+/// Accounts, or submissions, in a page when the request does not say.
 const PAGE_DEFAULT: u32 = 50;
 
 /// The plan of an account that is made without one.
@@ -117,6 +120,76 @@ impl AdminService for Api {
             .balance(account.id, &account.name, &account.plan)
             .await?;
         Ok(Response::new(balance))
+    }
+
+    async fn list_unknown_submissions(
+        &self,
+        request: Request<ListUnknownSubmissionsRequest>,
+    ) -> Result<Response<ListUnknownSubmissionsResponse>, Status> {
+        let asked = request.into_inner();
+        let after = given(asked.page_token)
+            .map(|token| Uuid::try_parse(&token))
+            .transpose()
+            .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
+        let limit = page_size(asked.page_size, PAGE_DEFAULT);
+        let (submissions, next) = self
+            .lost_submissions
+            .list(after, limit)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(ListUnknownSubmissionsResponse {
+            submissions: submissions.into_iter().map(unknown_message).collect(),
+            next_page_token: next.map(|id| id.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn settle_submission(
+        &self,
+        request: Request<SettleSubmissionRequest>,
+    ) -> Result<Response<SettledSubmission>, Status> {
+        let caller = caller(&request)?;
+        let who = match caller.key_id() {
+            Some(key_id) => format!("{}, key {key_id}", caller.account_name()),
+            None => caller.account_name().to_owned(),
+        };
+        let asked = request.into_inner();
+        let task_id =
+            Uuid::try_parse(&asked.task_id).map_err(|_| invalid("taskId", "must be a UUID"))?;
+        let attempt =
+            u32::try_from(asked.attempt).map_err(|_| invalid("attempt", "must be 1 or more"))?;
+        let word = Word::parse(&asked.verdict, given(asked.upstream_id)).ok_or_else(|| {
+            invalid(
+                "upstreamId",
+                "must be given with the verdict ARRIVED, and with no other",
+            )
+        })?;
+        let settled_at = self
+            .lost_submissions
+            .settle(task_id, attempt, &word, &who)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(SettledSubmission {
+            task_id: task_id.to_string(),
+            attempt: asked.attempt,
+            verdict: asked.verdict,
+            upstream_id: word.upstream_id().unwrap_or_default().to_owned(),
+            settled_at: Some(timestamp(settled_at)),
+        }))
+    }
+}
+
+fn unknown_message(lost: Lost) -> UnknownSubmission {
+    UnknownSubmission {
+        task_id: lost.task_id.to_string(),
+        attempt: int32(lost.attempt),
+        account: lost.account,
+        test: lost.test,
+        model: lost.model,
+        provider: lost.provider,
+        upstream_model: lost.upstream_model.unwrap_or_default(),
+        since: Some(timestamp(lost.since)),
+        deadline_at: Some(timestamp(lost.deadline_at)),
+        held_credits: lost.held,
     }
 }
 

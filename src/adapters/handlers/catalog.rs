@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::generation::media_message;
 use super::{Api, caller, int32};
 use crate::catalog::{self, Operation, Tier};
-use crate::gate::Caller;
+use crate::generation::{Availability, Condition, Reach};
 use crate::spec::error::ApiError;
 use crate::spec::v1::catalog_service_server::CatalogService;
 use crate::spec::v1::{
@@ -20,13 +20,16 @@ impl CatalogService for Api {
         request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
         let caller = caller(&request)?;
+        let upstreams = self.generation.upstreams_of(&caller).await;
+        let upstreams = upstreams.map_err(ApiError::from)?;
         let (media, tier) = (request.get_ref().media_type(), request.get_ref().tier());
-        let models = self.catalog.models().iter().filter(|model| {
+        let catalog = self.catalog.get();
+        let models = catalog.models().iter().filter(|model| {
             (media == MediaType::Unspecified || media == media_message(model.media))
                 && (tier == model::Tier::Unspecified || tier == tier_message(model.tier))
         });
         let models = models
-            .map(|model| self.model_message(&caller, model))
+            .map(|model| model_message(model, &upstreams.availability(model)))
             .collect();
         Ok(Response::new(ListModelsResponse { models }))
     }
@@ -36,23 +39,23 @@ impl CatalogService for Api {
         request: Request<GetModelRequest>,
     ) -> Result<Response<Model>, Status> {
         let caller = caller(&request)?;
-        let model = self
-            .catalog
+        let catalog = self.catalog.get();
+        let model = catalog
             .get(&request.get_ref().slug)
             .map_err(ApiError::from)?;
-        Ok(Response::new(self.model_message(&caller, model)))
+        let upstreams = self.generation.upstreams_of(&caller).await;
+        let upstreams = upstreams.map_err(ApiError::from)?;
+        let availability = upstreams.availability(model);
+        let mut message = model_message(model, &availability);
+        message.availability = availability.into_iter().map(availability_message).collect();
+        Ok(Response::new(message))
     }
 }
 
-impl Api {
-    fn model_message(&self, caller: &Caller, model: &catalog::Model) -> Model {
-        model_message(model, self.generation.providers_for(caller, model))
-    }
-}
-
-/// A model as every face shows it. `providers` are the upstreams on which the caller can have it run.
-pub fn model_message(model: &catalog::Model, providers: Vec<String>) -> Model {
+/// A model as every face shows it in a list: `availability` says only which upstreams would run it now.
+pub fn model_message(model: &catalog::Model, availability: &[Availability]) -> Model {
     let (low, high) = model.typical_seconds;
+    let ready = availability.iter().filter(|upstream| upstream.is_ready());
     Model {
         slug: model.slug.clone(),
         title: model.title.clone(),
@@ -80,11 +83,42 @@ pub fn model_message(model: &catalog::Model, providers: Vec<String>) -> Model {
         typical_seconds_high: int32(high),
         replaced_by: model.replaced_by.clone().unwrap_or_default(),
         deprecated_after: model.deprecated_after.clone().unwrap_or_default(),
-        providers,
+        providers: ready.map(|upstream| upstream.provider.clone()).collect(),
         negative_prompt: model.negative_prompt,
+        availability: Vec::new(),
         seed: model.seed,
         first_frame: model.operation_for(1) == Some(Operation::ImageToVideo),
         last_frame: model.operation_for(2) == Some(Operation::FirstLastFrame),
+    }
+}
+
+fn availability_message(upstream: Availability) -> model::Availability {
+    use model::availability::State;
+    let (state, reason) = match upstream.reach {
+        Reach::SetUp(Condition::Ready) => (State::Ready, String::new()),
+        Reach::SetUp(condition) => {
+            let state = match condition {
+                Condition::Resting => State::Resting,
+                _ => State::Unavailable,
+            };
+            (
+                state,
+                format!("{} {}.", upstream.provider, condition.words()),
+            )
+        }
+        Reach::NotSetUp(Some(setting)) => {
+            let reason = format!("The operator of this server would have to set {setting}.");
+            (State::Unconfigured, reason)
+        }
+        Reach::NotSetUp(None) => {
+            let reason = "This server knows no such upstream.".to_owned();
+            (State::Unconfigured, reason)
+        }
+    };
+    model::Availability {
+        provider: upstream.provider,
+        state: state.into(),
+        reason,
     }
 }
 

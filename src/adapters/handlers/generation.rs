@@ -125,6 +125,7 @@ impl GenerationService for Api {
             quote_id: quote.id,
             expires_at: Some(timestamp(quote.expires_at)),
             unknowns: quote.unknowns,
+            own_key: quote.own_key.unwrap_or_default(),
         }))
     }
 

@@ -51,13 +51,13 @@ pub fn server_info() -> Value {
 /// The same as JSON text, for results that are put together as text.
 pub static SERVER_INFO: LazyLock<String> = LazyLock::new(|| server_info().to_string());
 
-/// What the server can do for modern clients. Lists change only with the server, so no news of that is
-/// promised.
+/// What the server can do for modern clients. Tools and prompts change only with the server, so no news of
+/// them is promised; models change while it runs.
 fn capabilities() -> Value {
     json!({
         "tools": {},
         "prompts": {},
-        "resources": {"subscribe": true},
+        "resources": {"subscribe": true, "listChanged": true},
         "completions": {},
         "extensions": {
             tasks::EXTENSION: {},

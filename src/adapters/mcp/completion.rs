@@ -2,7 +2,6 @@
 //! shapes and resolutions are those of the catalogue; once a model is chosen, they are that model's.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use axum::body::Bytes;
 use serde::Deserialize;
@@ -12,7 +11,7 @@ use serde_json::value::RawValue;
 use super::lists::{self, Keep};
 use super::wire::{RpcError, Text};
 use super::{Ask, prompts, resources};
-use crate::catalog::{Catalog, MediaType, Model};
+use crate::catalog::{Catalog, Current, MediaType, Model};
 
 /// The most values in one answer (MCP, "Completion").
 const VALUES_MAX: usize = 100;
@@ -62,12 +61,12 @@ struct Context<'a> {
 
 /// Proposes values.
 pub struct Completion {
-    catalog: Arc<Catalog>,
+    catalog: Current,
 }
 
 impl Completion {
-    /// From that catalogue.
-    pub fn new(catalog: Arc<Catalog>) -> Self {
+    /// From the catalogue that holds when it is asked.
+    pub fn new(catalog: Current) -> Self {
         Self { catalog }
     }
 
@@ -82,40 +81,42 @@ impl Completion {
             None => Context::default(),
             given => part(given, "context")?,
         };
+        let catalog = self.catalog.get();
         let model = context.arguments.iter().find_map(|(name, value)| {
             let is_model = matches!(&**name, "model" | "video_model");
-            is_model.then(|| self.catalog.get(value).ok()).flatten()
+            is_model.then(|| catalog.get(value).ok()).flatten()
         });
-        let proposed = self.values(suggest(&reference, &argument.name)?, model);
+        let proposed = values(&catalog, suggest(&reference, &argument.name)?, model);
         Ok(lists::result(
             &matching(&proposed, &argument.value),
             ask.era,
             Keep::Unsaid,
         ))
     }
+}
 
-    fn values<'c>(&'c self, suggest: &Suggest, chosen: Option<&'c Model>) -> Vec<&'c str> {
-        let models = || self.catalog.models().iter();
-        let of = |media| {
-            models()
-                .filter(move |model| model.media == media)
-                .map(|model| model.slug.as_str())
-                .collect()
-        };
-        match suggest {
-            Suggest::Nothing => Vec::new(),
-            Suggest::Models => models().map(|model| model.slug.as_str()).collect(),
-            Suggest::ImageModels => of(MediaType::Image),
-            Suggest::VideoModels => of(MediaType::Video),
-            Suggest::Words(words) => words.to_vec(),
-            Suggest::AspectRatios => {
-                let among = chosen.map_or(self.catalog.models(), std::slice::from_ref);
-                let all: BTreeSet<&str> = among
-                    .iter()
-                    .flat_map(|model| model.aspect_ratios.iter().map(|ratio| ratio.as_str()))
-                    .collect();
-                all.into_iter().collect()
-            }
+/// What is proposed, by that catalogue.
+fn values<'c>(catalog: &'c Catalog, suggest: &Suggest, chosen: Option<&'c Model>) -> Vec<&'c str> {
+    let models = || catalog.models().iter();
+    let of = |media| {
+        models()
+            .filter(move |model| model.media == media)
+            .map(|model| model.slug.as_str())
+            .collect()
+    };
+    match suggest {
+        Suggest::Nothing => Vec::new(),
+        Suggest::Models => models().map(|model| model.slug.as_str()).collect(),
+        Suggest::ImageModels => of(MediaType::Image),
+        Suggest::VideoModels => of(MediaType::Video),
+        Suggest::Words(words) => words.to_vec(),
+        Suggest::AspectRatios => {
+            let among = chosen.map_or(catalog.models(), std::slice::from_ref);
+            let all: BTreeSet<&str> = among
+                .iter()
+                .flat_map(|model| model.aspect_ratios.iter().map(|ratio| ratio.as_str()))
+                .collect();
+            all.into_iter().collect()
         }
     }
 }

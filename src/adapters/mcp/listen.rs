@@ -1,7 +1,8 @@
 //! `subscriptions/listen`: one long answer that tells what changes, for clients of the modern era.
 //!
-//! Tasks change, and so do the resources that show them; what is said here of tools, prompts and models
-//! changes only when the server is replaced, so nobody is promised news of that. A stream follows tasks
+//! Tasks change, and so do the resources that show them; models change when the operator changes the
+//! catalogue. Tools and prompts change only when the server is replaced, so nobody is promised news of them. A
+//! stream follows tasks
 //! as WatchTask does and costs nothing while nothing happens: it has no task of the runtime and no
 //! buffer of its own, only its place in the connection that pulls it.
 //!
@@ -9,11 +10,12 @@
 //! [`open_streams`](super::open_streams) has it), and after [`LIFE`] in any case, in good order: the
 //! client listens again, perhaps on another replica.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::future::join_all;
-use futures_util::stream::{self, SelectAll, StreamExt};
+use futures_util::stream::{self, SelectAll, Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +28,7 @@ use super::wire::{Outcome, RpcError, notification, response};
 use super::{Ask, Mcp, resources, tasks};
 use crate::accounts::Scope;
 use crate::assets::Assets;
+use crate::catalog::{Catalog, Current};
 use crate::spec::method::{Budget, Envelopes, Input};
 
 /// The most tasks and resources that one stream follows.
@@ -39,6 +42,7 @@ const LIFE: Duration = Duration::from_secs(60 * 60);
 #[serde(default, rename_all = "camelCase", expecting = "an object")]
 struct Wanted {
     resource_subscriptions: Vec<String>,
+    resources_list_changed: bool,
     task_ids: Vec<String>,
 }
 
@@ -61,11 +65,13 @@ impl Mcp {
             let changes = self.changes(&sender, &task).await?;
             Some((task, changes))
         });
-        let shown = wanted.resource_subscriptions.into_iter().map(async |uri| {
+        let (models, shown): (Vec<_>, Vec<_>) = wanted
+            .resource_subscriptions
+            .into_iter()
+            .partition(|uri| uri.starts_with(resources::MODEL));
+        let shown = shown.into_iter().map(async |uri| {
             let changes = match uri.strip_prefix(resources::TASK) {
                 Some(task) => self.changes(&sender, task).await?,
-                // A model is what it is until the server is replaced.
-                None if uri.starts_with(resources::MODEL) => stream::empty().boxed(),
                 None => return None,
             };
             Some((uri, changes))
@@ -84,6 +90,15 @@ impl Mcp {
         for (uri, changes) in shown.into_iter().flatten() {
             news.push(of_resource(id.clone(), uri.clone(), changes));
             push(&mut accepted, "resourceSubscriptions", uri);
+        }
+        let catalog = &self.house.parts.catalog;
+        for uri in models {
+            news.push(of_model(catalog, id.clone(), uri.clone()));
+            push(&mut accepted, "resourceSubscriptions", uri);
+        }
+        if wanted.resources_list_changed {
+            accepted["resourcesListChanged"] = true.into();
+            news.push(of_models(catalog, &id));
         }
         let params = format!(r#"{{{},"notifications":{accepted}}}"#, subscription(&id));
         let acknowledged = notification("notifications/subscriptions/acknowledged", &params);
@@ -164,6 +179,40 @@ fn of_resource(id: String, uri: String, changes: Envelopes) -> Messages {
         std::future::ready(told)
     });
     told.boxed()
+}
+
+/// That a model is worth reading again, each time that it changes, comes or goes.
+fn of_model(catalog: &Current, id: String, uri: String) -> Messages {
+    let slug = uri.trim_start_matches(resources::MODEL).to_owned();
+    let model = move |catalog: &Catalog| catalog.get(&slug).ok().cloned();
+    let before = model(&catalog.get());
+    let told = changes(catalog).scan(before, move |before, catalog| {
+        let now = model(&catalog);
+        let is_news = *before != now;
+        *before = now;
+        let uri = Value::from(uri.as_str());
+        let params = format!(r#"{{{},"uri":{uri}}}"#, subscription(&id));
+        let told = is_news.then(|| notification("notifications/resources/updated", &params));
+        std::future::ready(Some(told))
+    });
+    told.filter_map(std::future::ready).boxed()
+}
+
+/// That there are other models, each time that the catalogue changes.
+fn of_models(catalog: &Current, id: &str) -> Messages {
+    let params = format!("{{{}}}", subscription(id));
+    let told = changes(catalog)
+        .map(move |_| notification("notifications/resources/list_changed", &params));
+    told.boxed()
+}
+
+/// Each catalogue that takes another's place from now on.
+fn changes(catalog: &Current) -> impl Stream<Item = Arc<Catalog>> + Send + use<> {
+    stream::unfold(catalog.changes(), async |mut changes| {
+        changes.changed().await.ok()?;
+        let newest = Arc::clone(&changes.borrow_and_update());
+        Some((newest, changes))
+    })
 }
 
 /// A stream at work.

@@ -1,5 +1,5 @@
-//! Lists and other results that are the same for everyone until the server is replaced: written once,
-//! when it starts, in the words of both eras.
+//! Lists and other results that are the same for everyone until the server is replaced, or its models are:
+//! written once, in the words of both eras.
 
 use axum::body::Bytes;
 use serde_json::Value;

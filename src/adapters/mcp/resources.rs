@@ -9,6 +9,8 @@
 //! Reading is a call of the method behind the address: same gate, same scope, same budget. The text is
 //! the method's message, without the envelope.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::body::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +21,7 @@ use super::lists::{self, Keep, List, TTL_MS};
 use super::params::needed;
 use super::wire::RpcError;
 use super::{Ask, Mcp, viewer};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Current};
 use crate::spec::error::ApiError;
 use crate::spec::method::Input;
 use crate::spec::reason::Reason;
@@ -32,29 +34,20 @@ pub const TASK: &str = "piooy://tasks/";
 
 /// The resources that can be listed, and the shapes of those that cannot.
 pub struct Resources {
-    /// The result of `resources/list`.
-    pub list: List,
+    catalog: Current,
+    /// What is listed beside the models.
+    more: Vec<Value>,
+    /// The result of `resources/list`, and the catalogue that it was written from.
+    list: Mutex<(Arc<Catalog>, Arc<List>)>,
     /// The result of `resources/templates/list`.
     pub templates: List,
 }
 
 impl Resources {
     /// Lists the models, and `more` of other origin.
-    pub fn new(catalog: &Catalog, more: Vec<Value>, more_templates: Vec<Value>) -> Self {
-        let mut listed: Vec<Value> = catalog
-            .models()
-            .iter()
-            .map(|model| {
-                json!({
-                    "uri": format!("{MODEL}{}", model.slug),
-                    "name": model.slug,
-                    "title": model.title,
-                    "description": model.description,
-                    "mimeType": "application/json",
-                })
-            })
-            .collect();
-        listed.extend(more);
+    pub fn new(catalog: Current, more: Vec<Value>, more_templates: Vec<Value>) -> Self {
+        let newest = catalog.get();
+        let list = Arc::new(list(&newest, &more));
         let mut templates = vec![
             json!({
                 "uriTemplate": format!("{MODEL}{{slug}}"),
@@ -73,10 +66,37 @@ impl Resources {
         ];
         templates.extend(more_templates);
         Self {
-            list: List::new("resources", listed),
+            catalog,
+            more,
+            list: Mutex::new((newest, list)),
             templates: List::new("resourceTemplates", templates),
         }
     }
+
+    /// The result of `resources/list`, written again when the catalogue has changed.
+    pub fn list(&self) -> Arc<List> {
+        let newest = self.catalog.get();
+        let mut written = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&written.0, &newest) {
+            let list = list(&newest, &self.more);
+            *written = (newest, Arc::new(list));
+        }
+        Arc::clone(&written.1)
+    }
+}
+
+/// Lists the models, and `more`.
+fn list(catalog: &Catalog, more: &[Value]) -> List {
+    let models = catalog.models().iter().map(|model| {
+        json!({
+            "uri": format!("{MODEL}{}", model.slug),
+            "name": model.slug,
+            "title": model.title,
+            "description": model.description,
+            "mimeType": "application/json",
+        })
+    });
+    List::new("resources", models.chain(more.iter().cloned()).collect())
 }
 
 impl Mcp {

@@ -40,9 +40,8 @@ fn robots(public_url: &str) -> String {
 
 async fn sitemap(State(house): State<Shared>, headers: HeaderMap) -> Response {
     let url = &house.parts.options.public_url;
-    let slugs = house
-        .parts
-        .catalog
+    let catalog = house.parts.catalog.get();
+    let slugs = catalog
         .models()
         .iter()
         .map(|model| format!("/models/{}", model.slug));

@@ -29,14 +29,16 @@ pub fn router(house: &Shared) -> Router {
 
 /// Every model, as the API shows it to whoever has a live key.
 pub fn models(house: &House) -> Vec<Model> {
-    let models = house.parts.catalog.models().iter();
+    let catalog = house.parts.catalog.get();
+    let models = catalog.models().iter();
     models.map(|model| message(house, model)).collect()
 }
 
 fn message(house: &House, model: &crate::catalog::Model) -> Model {
-    let generation = house.parts.generation.as_ref();
-    let providers = generation.map(|generation| generation.providers_for_live(model));
-    model_message(model, providers.unwrap_or_default())
+    let upstreams = house.parts.generation.as_ref();
+    let upstreams = upstreams.map(|generation| generation.upstreams_of_everyone());
+    let availability = upstreams.map(|upstreams| upstreams.availability(model));
+    model_message(model, &availability.unwrap_or_default())
 }
 
 async fn all(
@@ -55,7 +57,7 @@ async fn one(
     headers: HeaderMap,
 ) -> Response {
     let options = &house.parts.options;
-    match house.parts.catalog.get(&name) {
+    match house.parts.catalog.get().get(&name) {
         Ok(model) if model.slug == name => {
             page(&ModelPage::of(&house, message(&house, model))).answer(&headers)
         }

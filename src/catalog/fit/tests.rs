@@ -255,7 +255,7 @@ fn images_given_tell_the_operation() {
         ("veo-3-1", 1, Operation::ImageToVideo),
         ("veo-3-1", 3, Operation::ReferenceToVideo),
         ("kling-2-5-turbo", 2, Operation::FirstLastFrame),
-        ("runway-gen-4-5", 1, Operation::ImageToVideo),
+        ("hailuo-2-3", 1, Operation::ImageToVideo),
     ] {
         assert_eq!(
             fit(slug, &given(images)).expect("fits").operation,
@@ -267,7 +267,7 @@ fn images_given_tell_the_operation() {
         ("nano-banana-pro", 15, "0 to 14"),
         ("z-image-turbo", 1, "0"),
         ("kling-2-5-turbo", 3, "0 to 2"),
-        ("runway-gen-4-5", usize::MAX, "0 to 1"),
+        ("hailuo-2-3", usize::MAX, "0 to 1"),
     ] {
         let expected = ("reference_images", vec![allowed.to_owned()]);
         assert_eq!(refused(slug, &given(images)), expected, "{slug} {images}");

@@ -4,11 +4,12 @@
 //! Unasked ─ begin (the intent, written first) ─ submit ─┬─ an id ──────────▶ Asked ─ poll … ─▶ stored ─▶ ended
 //!    ▲                                                  ├─ refused ─▶ Unasked, next route
 //!    └── not submitted ── lookup ◀──────── Unknown ◀────┴─ no answer
+//!                       or operator
 //! ```
 //!
 //! Money is at stake in two places. A submission goes out only after its attempt is in the row, and
 //! only from Unasked; so after a crash the attempt is Unknown, and nothing but the upstream's own
-//! word leads back to Unasked. And the end of a task goes through
+//! word, or the operator's ([`lost`](super::super::lost)), leads back to Unasked. And the end of a task goes through
 //! [`Records::finish`](super::super::records::Records::finish) alone, which lets the first one win.
 //!
 //! A run that is no longer needed is dropped at its next wait; that is why it holds nothing that
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::super::Core;
 use super::super::board::Live;
 use super::super::changes::{Begun, Ending};
+use super::super::own_keys::{OwnUpstream, key_gone, key_refused};
 use super::super::request::Work;
 use super::super::routes::{Route, Wish, routes};
 use super::super::status::Event;
@@ -33,11 +35,13 @@ use super::deliver::{Undelivered, deliver};
 use super::patience::{insist, insist_on_asset};
 use super::straggle::{Straggler, straggle};
 use super::{Assignment, Standing, too_late};
-use crate::catalog::Model;
+use crate::catalog::{Catalog, Model};
 use crate::providers::{
-    Cancel, Cause, Failure, FailureReason, Job, Lookup, Poll, PollError, Provider, Rendered,
-    SANDBOX, Submitted,
+    Cancel, Cause, Failure, FailureReason, Job, Poll, PollError, Provider, Rendered, SANDBOX,
+    Submitted,
 };
+
+mod find_out;
 
 /// How often each route is asked before a task is given up. Only refusals count that leave no
 /// doubt.
@@ -95,6 +99,8 @@ pub(super) struct Reached {
 
 struct Run<'a> {
     core: &'a Core,
+    /// As it was when the run began: what changes meanwhile is for the tasks to come.
+    catalog: &'a Catalog,
     live: &'a Live,
     work: &'a Work,
     /// How many tasks of the account may be begun at once.
@@ -116,8 +122,10 @@ pub(super) async fn run(
         turns,
     }: Assignment,
 ) {
+    let catalog = core.catalog.get();
     let mut run = Run {
         core: &core,
+        catalog: &catalog,
         live: &live,
         work: &work,
         turns,
@@ -191,7 +199,7 @@ impl<'a> Run<'a> {
         loop {
             let next = match standing {
                 Standing::Unasked { attempts, refusals } => self.ask(attempts, refusals).await,
-                Standing::Unknown { attempt } => self.find_out(attempt).await,
+                Standing::Unknown { attempt, refusals } => self.find_out(attempt, refusals).await,
                 Standing::Asked {
                     attempt,
                     upstream_id,
@@ -207,8 +215,11 @@ impl<'a> Run<'a> {
 
     /// Asks the next upstream, once, with the intent written down before.
     async fn ask(&mut self, attempts: u32, refusals: u32) -> Result<Standing, Stop> {
-        let Some((model, routes)) = self.routes() else {
-            return Err(no_upstream("no upstream for the model is set up any more"));
+        let Some((model, routes)) = self.routes().await else {
+            return Err(match self.work.own_keys.keys().next() {
+                Some(upstream) => key_gone(upstream).into(),
+                None => no_upstream("no upstream for the model is set up any more"),
+            });
         };
         let refused = refusals as usize;
         if refused >= ATTEMPTS_PER_ROUTE * routes.len() {
@@ -233,7 +244,7 @@ impl<'a> Run<'a> {
             self.core.doubt.raise();
             return Err(Stop::LetGo);
         }
-        let submitted = self.submit(route.provider.as_ref(), &job, refusals).await;
+        let submitted = self.submit(route, &job, refusals).await;
         if let Ok(Standing::Unasked { .. }) = &submitted {
             self.place = None;
         }
@@ -247,8 +258,10 @@ impl<'a> Run<'a> {
         routes: &'r [Route],
         refused: usize,
     ) -> Option<(&'r Route, Option<OwnedSemaphorePermit>)> {
-        let health = &self.core.health;
+        let has_trouble = |route: &Route| route.trouble(self.core);
         while !self.live.canceled.is_cancelled() {
+            // Where nothing is left that is well, whoever is asked says so.
+            let any_sound = routes.iter().any(|route| has_trouble(route).is_none());
             let mut crowded = None;
             let mut rest = self.core.settings.poll_wait_max;
             for route in routes
@@ -256,8 +269,9 @@ impl<'a> Run<'a> {
                 .cycle()
                 .skip(refused % routes.len())
                 .take(routes.len())
+                .filter(|route| !any_sound || has_trouble(route).is_none())
             {
-                let name = route.provider.name();
+                let (name, health) = (route.provider.name(), route.health(self.core));
                 let left = health.rest(name, std::time::Instant::now());
                 if !left.is_zero() {
                     rest = rest.min(left);
@@ -269,7 +283,9 @@ impl<'a> Run<'a> {
             }
             match crowded {
                 Some(route) => tokio::select! {
-                    place = health.wait_for_place(route.provider.name()) => return Some((route, place)),
+                    place = route.health(self.core).wait_for_place(route.provider.name()) => {
+                        return Some((route, place));
+                    }
                     () = self.live.canceled.cancelled() => {}
                 },
                 None => self.pause(rest).await,
@@ -307,16 +323,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn submit(
-        &self,
-        provider: &dyn Provider,
-        job: &Job,
-        refusals: u32,
-    ) -> Result<Standing, Stop> {
+    async fn submit(&self, route: &Route, job: &Job, refusals: u32) -> Result<Standing, Stop> {
+        let (provider, health) = (route.provider.as_ref(), route.health(self.core));
         let attempt = job.attempt;
         let refused = match provider.submit(job).await {
             Ok(submitted) => {
-                self.core.health.worked(provider.name());
+                health.worked(provider.name());
                 return match submitted {
                     Submitted::Taken(upstream_id) => Ok(self.arrived(attempt, upstream_id).await),
                     Submitted::Done(files) => Err(Stop::Ends(self.take_home(files).await)),
@@ -326,9 +338,13 @@ impl<'a> Run<'a> {
         };
         let (cause, retry_after) = (refused.cause, refused.retry_after);
         let now = std::time::Instant::now();
-        self.core
-            .health
-            .failed(provider.name(), cause, retry_after, now);
+        health.failed(
+            provider.name(),
+            &job.upstream_model,
+            cause,
+            retry_after,
+            now,
+        );
         tracing::warn!(
             task = %self.live.id,
             attempt,
@@ -338,11 +354,16 @@ impl<'a> Run<'a> {
             "not submitted"
         );
         if !refused.definite {
-            return Ok(Standing::Unknown { attempt });
+            return Ok(Standing::Unknown { attempt, refusals });
         }
         let refusals = refusals + 1;
-        if self.is_last(cause, refusals) {
-            return Err(refused.failure.into());
+        if self.is_last(cause, refusals).await {
+            let is_about_key = matches!(cause, Cause::Key | Cause::Credit);
+            return Err(match route.own {
+                Some(_) if is_about_key => key_refused(provider.name()),
+                _ => refused.failure,
+            }
+            .into());
         }
         Ok(Standing::Unasked {
             attempts: attempt,
@@ -352,34 +373,15 @@ impl<'a> Run<'a> {
 
     /// Whether the last of so many refusals is the end of it. What one upstream will not make none is
     /// asked for; what has a chance elsewhere is tried there; only what may pass is tried again.
-    fn is_last(&self, cause: Cause, refusals: u32) -> bool {
+    async fn is_last(&self, cause: Cause, refusals: u32) -> bool {
         let attempts_per_route = match cause {
             Cause::Policy => return true,
             Cause::Input | Cause::Key | Cause::Credit | Cause::Retired => 1,
             Cause::Busy | Cause::Broken | Cause::Unreachable => ATTEMPTS_PER_ROUTE,
         };
         self.routes()
+            .await
             .is_none_or(|(_, routes)| refusals as usize >= attempts_per_route * routes.len())
-    }
-
-    /// Asks the upstream whether an attempt arrived, until it can tell.
-    async fn find_out(&self, attempt: u32) -> Result<Standing, Stop> {
-        let (provider, job) = self.attempted(attempt).await?;
-        let mut wait = self.core.settings.poll_wait_min;
-        loop {
-            match provider.lookup(&job).await {
-                Lookup::Found(upstream_id) => return Ok(self.arrived(attempt, upstream_id).await),
-                Lookup::NotSubmitted => {
-                    return Ok(Standing::Unasked {
-                        attempts: attempt,
-                        refusals: 0,
-                    });
-                }
-                Lookup::CannotTell => {}
-            }
-            sleep(wait).await;
-            wait = self.core.settings.longer(wait);
-        }
     }
 
     async fn arrived(&self, attempt: u32, upstream_id: String) -> Standing {
@@ -394,19 +396,19 @@ impl<'a> Run<'a> {
 
     /// Polls an upstream that has the task until it ends there.
     async fn follow(&mut self, attempt: u32, upstream_id: String) -> End {
-        let (provider, job) = match self.attempted(attempt).await {
+        let (route, job) = match self.attempted(attempt).await {
             Ok(attempted) => attempted,
             Err(failure) => return End::Failed(failure),
         };
         let (core, live, work) = (self.core, self.live, self.work);
         if self.place.is_none() {
             // It is there already, place or not.
-            self.place = core.health.place(provider.name());
+            self.place = route.health(core).place(route.provider.name());
         }
-        let mut wait = self.first_wait(provider.name());
+        let mut wait = self.first_wait(route.provider.name());
         let mut fetches = 0;
         let reached = self.reached.insert(Reached {
-            provider,
+            provider: route.provider,
             job,
             upstream_id,
             broken_off: false,
@@ -420,6 +422,9 @@ impl<'a> Run<'a> {
                 () = live.nudged.notified() => false,
                 () = sleep(wait) => false,
             };
+            if let Some(gone) = lost_key(core, live, route.own.as_deref()).await {
+                return End::Failed(gone);
+            }
             if wished {
                 match reached.cancel().await {
                     Ok(Cancel::Stopped) => return End::Canceled,
@@ -464,7 +469,7 @@ impl<'a> Run<'a> {
     fn first_wait(&self, provider: &str) -> Duration {
         let settings = &self.core.settings;
         let model = self.live.task().model;
-        let typical = match self.core.catalog.get(&model) {
+        let typical = match self.catalog.get(&model) {
             Ok(model) if provider != SANDBOX => model.typical_seconds.0,
             _ => 0,
         };
@@ -489,47 +494,57 @@ impl<'a> Run<'a> {
         unreachable!("the last fetch has an end")
     }
 
-    /// The provider and the job of an attempt that was made, here or elsewhere. A provider that
+    /// The route and the job of an attempt that was made, here or elsewhere. A provider that
     /// this server can no longer reach is waited for until the deadline: the hold stays until there
-    /// is a verdict.
-    async fn attempted(&self, attempt: u32) -> Result<(Arc<dyn Provider>, Job), Failure> {
+    /// is a verdict. A key of the account's own that is gone stays so.
+    async fn attempted(&self, attempt: u32) -> Result<(Route, Job), Failure> {
         let name = self.live.task().provider;
-        let route = self.routes().and_then(|(model, routes)| {
+        let route = self.routes().await.and_then(|(model, routes)| {
             let route = routes
                 .into_iter()
                 .find(|route| route.provider.name() == name)?;
             Some((model, route))
         });
         let Some((model, route)) = route else {
+            if self.work.own_keys.contains_key(&name) {
+                return Err(key_gone(&name));
+            }
             tracing::warn!(task = %self.live.id, provider = name, "its provider is not set up");
             return std::future::pending().await;
         };
         let job = self.job(model, &route, attempt).await?;
-        Ok((route.provider, job))
+        Ok((route, job))
     }
 
-    /// The model and the ways to run the task; none when the catalogue or the settings no longer
-    /// allow any.
-    fn routes(&self) -> Option<(&'a Model, Vec<Route>)> {
+    /// The model and the ways to run the task; none when the catalogue, the settings or the account's own keys
+    /// no longer allow any.
+    async fn routes(&self) -> Option<(&'a Model, Vec<Route>)> {
+        let (core, own_keys) = (self.core, &self.work.own_keys);
         let task = self.live.task();
+        let keys = || core.own_upstreams_of(task.account_id, own_keys);
+        let own = insist(core, task.id, keys).await;
         let wish = Wish {
             test: task.test,
             provider: self.work.provider.as_deref(),
             operation: self.work.operation,
             resolution: &self.work.resolution,
+            own_alone: !own_keys.is_empty(),
         };
-        let model = self.core.catalog.get(&task.model).ok()?;
+        let model = self.catalog.get(&task.model).ok()?;
         // Whether a live key may use the sandbox was decided when the task was accepted.
         Some((
             model,
-            routes(&self.core.providers, true, model, &wish).ok()?,
+            routes(&core.providers, &own, true, model, &wish).ok()?,
         ))
     }
 
     /// The task as an attempt, with the bytes of its reference pictures.
     async fn job(&self, model: &Model, route: &Route, attempt: u32) -> Result<Job, Failure> {
         let mut job = self.work.job(self.live.id, attempt, model, route);
-        job.webhook_url = self.core.hook_url(route.provider.as_ref(), self.live.id);
+        // What upstreams sign for others' accounts cannot be checked here.
+        if route.own.is_none() {
+            job.webhook_url = self.core.hook_url(route.provider.as_ref(), self.live.id);
+        }
         for path in &self.work.references {
             let read = || self.core.assets.read_all(path);
             let read = insist_on_asset(self.core, self.live.id, read).await;
@@ -621,6 +636,14 @@ impl Reached {
     async fn cancel(&self) -> Result<Cancel, PollError> {
         self.provider.cancel(&self.job, &self.upstream_id).await
     }
+}
+
+/// The end of a task whose account has deleted the key that its upstream is asked with.
+async fn lost_key(core: &Core, live: &Live, own: Option<&OwnUpstream>) -> Option<Failure> {
+    let own = own?;
+    let holds = || core.holds_key(live.account_id, own.key_id);
+    let is_there = insist(core, live.id, holds).await;
+    (!is_there).then(|| key_gone(own.provider.name()))
 }
 
 fn delivered(outputs: Vec<Output>, quoted: i64, asked: u32) -> End {

@@ -50,6 +50,7 @@ class Server:
         self._printed = self.directory / "printed"
         kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self._environment = {
+            "PIOOY_UPSTREAM_KEYS_SECRET": "17" * 32,
             **kept,
             "PIOOY_DATA_DIR": str(self.data),
             "PIOOY_LISTEN": self.grpc,

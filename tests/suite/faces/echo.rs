@@ -7,7 +7,7 @@ use piooy::accounts::{Accounts, Scope};
 use piooy::adapters::progress::{Progress, ProgressSink};
 use piooy::adapters::{Faces, Options, Parts, server};
 use piooy::assets::Assets;
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::gate::Gate;
 use piooy::spec::method::Registry;
 use tempfile::TempDir;
@@ -78,7 +78,7 @@ impl Echo {
             gate: Arc::new(Gate::new(accounts.clone(), None).expect("a gate")),
             assets: Assets::local(data.path(), [7; 32], &public_url).expect("a place for files"),
             store,
-            catalog: Arc::new(Catalog::builtin()),
+            catalog: Current::new(Catalog::builtin()),
             generation: None,
             options: Options {
                 public_url: public_url.clone(),

@@ -67,6 +67,9 @@ impl Play {
 
 const NEW_TASK: &[&str] = &["taskId", "createdAt"];
 
+/// The task of a submission that was settled before.
+const SETTLED: &str = "0198c5a2-7a44-7cc1-9d6a-1f2e3d4c5b6a";
+
 /// What there is to be played with.
 #[derive(Default)]
 struct Things {
@@ -123,6 +126,11 @@ fn plays(things: &Things) -> Vec<Play> {
             &["attempts", "attemptedAt", "nextAttemptAt"];
         "RotateSigningSecret" unary RotateSigningSecretRequest -> SigningSecret, json!({}),
             &["secret", "createdAt"];
+        "SetUpstreamKey" unary SetUpstreamKeyRequest -> UpstreamKey,
+            json!({"upstream": "fal", "key": "a-key-that-nobody-gave-away"}), &["createdAt"];
+        "ListUpstreamKeys" unary ListUpstreamKeysRequest -> ListUpstreamKeysResponse, json!({}), &[];
+        "DeleteUpstreamKey" unary DeleteUpstreamKeyRequest -> UpstreamKey,
+            json!([{"upstream": "fal"}, {"upstream": "kie"}]), &["upstream", "createdAt"];
         "CreateAccount" unary CreateAccountRequest -> Account, json!({"name": "acme", "plan": "pro"}), &[];
         "ListAccounts" unary ListAccountsRequest -> ListAccountsResponse, json!({}), &[];
         "SetPlan" unary SetPlanRequest -> Account, json!({"account": "acme", "plan": "free"}), &[];
@@ -130,6 +138,10 @@ fn plays(things: &Things) -> Vec<Play> {
         "SavePlan" unary SavePlanRequest -> Plan,
             json!({"plan": {"name": "team", "submitsPerMinute": 1, "readsPerMinute": 2, "concurrentTasks": 3,
                 "queuedTasks": 4, "monthlyCredits": 5, "freeTierIncluded": true}}), &[];
+        "ListUnknownSubmissions" unary ListUnknownSubmissionsRequest -> ListUnknownSubmissionsResponse,
+            json!({"pageSize": 5}), &[];
+        "SettleSubmission" unary SettleSubmissionRequest -> SettledSubmission,
+            json!({"taskId": SETTLED, "attempt": 1, "verdict": "GIVE_UP"}), &["settledAt"];
         "GrantCredits" unary GrantCreditsRequest -> Balance, json!({"account": "acme", "credits": 5}), &[];
     }
 }
@@ -236,7 +248,12 @@ fn every_method_is_played() {
 
 #[tokio::test]
 async fn every_method_answers_alike() {
-    let server = Server::with(&[("PIOOY_EGRESS_PRIVATE", "yes")]).await;
+    let secret = "5".repeat(64);
+    let environment = [
+        ("PIOOY_EGRESS_PRIVATE", "yes"),
+        ("PIOOY_UPSTREAM_KEYS_SECRET", &secret),
+    ];
+    let server = Server::with(&environment).await;
     let receiver = Receiver::start(yes).await;
     let asked = json!({"model": QUICK_MODEL, "prompt": "a pebble", "webhook_url": receiver.url});
     let task = server.picture_of(&asked).await;
@@ -254,6 +271,11 @@ async fn every_method_answers_alike() {
     };
     let webhooks = [webhook().await, webhook().await];
     let admin = server.key("dev", &Scope::ALL, false).await;
+    // What says with which keys live tasks run takes no test key.
+    let live = server.key("dev", &all, false).await;
+    let path = "/api/v1/upstreamkeys/kie";
+    let own_key = json!({"key": "a-key-that-nobody-gave-away"});
+    server.rest(Some(&live), "PUT", path, &own_key).await;
     let listed = server
         .rest(Some(&key), "GET", "/api/v1/apikeys", &Value::Null)
         .await;
@@ -265,6 +287,7 @@ async fn every_method_answers_alike() {
         .as_str()
         .expect("a text");
 
+    settled_before(&server).await;
     let channel = server.channel().await;
     let things = Things {
         task: task["taskId"].as_str().expect("a text").to_owned(),
@@ -274,7 +297,11 @@ async fn every_method_answers_alike() {
     };
     for play in plays(&things) {
         let (info, own) = (info(play.method), play.own);
-        let key = if info.scope == "admin" { &admin } else { &key };
+        let key = match info.name {
+            _ if info.scope == "admin" => &admin,
+            "SetUpstreamKey" | "DeleteUpstreamKey" => &live,
+            _ => &key,
+        };
         let asked = play.request(0).clone();
         let grpc = (play.over_grpc)(channel.clone(), key.clone(), info.grpc_path, asked).await;
         assert!(
@@ -304,6 +331,16 @@ async fn every_method_answers_alike() {
             assert_eq!(said, grpc, "{} over {face}", info.name);
         }
     }
+}
+
+/// An operator settled a submission; the same word is answered again.
+async fn settled_before(server: &Server) {
+    let statement = "INSERT INTO lost_submissions
+            (account_id, task_id, attempt, provider, verdict, settled_at, settled_by)
+        SELECT id, $1::text::uuid, 1, 'fal', 'GIVE_UP', now(), 'somebody' FROM accounts";
+    let client = server.database.store().client().await.expect("is there");
+    let written = client.execute(statement, &[&SETTLED]).await;
+    assert_eq!(written.expect("can be written"), 1);
 }
 
 #[tokio::test]

@@ -142,3 +142,59 @@ async fn a_test_key_neither_makes_nor_revokes_a_live_key() {
     let gone = server.rest(live_key, "GET", KEYS, &Value::Null).await;
     assert_eq!(gone.reason(), "KEY_REVOKED");
 }
+
+/// An account's own key for an upstream: set by whom, told to whom, and on which faces.
+#[tokio::test]
+async fn keys_for_upstreams_are_set_with_live_keys_and_shown_to_nobody() {
+    const KEY: &str = "an-upstream-key-of-somebody-abcd";
+    let path = "/api/v1/upstreamkeys/fal";
+    let body = json!({"key": KEY});
+    let without = Server::start().await;
+    let own = without.account("acme", "free", 0).await;
+    let refused = without.rest(Some(&own), "PUT", path, &body).await;
+    assert_eq!(refused.envelope["reason"], "UPSTREAM_KEYS_NOT_OFFERED");
+
+    let secret = "07".repeat(32);
+    let server = Server::with(&[("PIOOY_UPSTREAM_KEYS_SECRET", &secret)]).await;
+    let own = server.account("acme", "free", 0).await;
+    let test = server.key("acme", &[Scope::Keys], true).await;
+    let refused = server.rest(Some(&test), "PUT", path, &body).await;
+    assert_eq!(refused.envelope["reason"], "INSUFFICIENT_SCOPE");
+    let made = server.rest(Some(&own), "PUT", path, &body).await.envelope;
+    assert_eq!(made["data"]["lastCharacters"], "abcd", "{made}");
+    let all = "/api/v1/upstreamkeys";
+    let listed = server.rest(Some(&test), "GET", all, &Value::Null).await;
+    let listed = listed.envelope["data"]["upstreamKeys"].clone();
+    assert_eq!(listed, json!([made["data"]]));
+    let quote = json!({"model": "nano-banana-pro", "prompt": "a pebble"});
+    let quote = server
+        .rest(Some(&own), "POST", "/api/v1/quote", &quote)
+        .await;
+    let quote = &quote.envelope["data"];
+    let model = server.rest(
+        Some(&own),
+        "GET",
+        "/api/v1/models/nano-banana-pro",
+        &Value::Null,
+    );
+    let model = &model.await.envelope["data"];
+    assert!(
+        model["providers"]
+            .as_array()
+            .is_some_and(|names| names.contains(&json!("fal"))),
+        "{model}"
+    );
+    assert_eq!(quote["ownKey"], "fal", "{quote}");
+    let gone = server.rest(Some(&own), "DELETE", path, &Value::Null).await;
+    assert_eq!(gone.envelope["data"], made["data"]);
+    let gone = server.rest(Some(&own), "DELETE", path, &Value::Null).await;
+    assert_eq!(gone.envelope["reason"], "UPSTREAM_KEY_NOT_FOUND");
+    for bad in [
+        "/api/v1/upstreamkeys/comfyui",
+        "/api/v1/upstreamkeys/nobody",
+    ] {
+        let refused = server.rest(Some(&own), "PUT", bad, &body).await.envelope;
+        assert_eq!(refused["reason"], "INVALID_ARGUMENT", "{refused}");
+        assert!(!refused.to_string().contains(KEY), "{refused}");
+    }
+}

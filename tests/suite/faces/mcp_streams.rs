@@ -25,13 +25,13 @@ const STREAMS_OF_ACCOUNT_MAX: usize = 1_024;
 const MARK: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The messages of an answer that is a stream of events.
-struct Events {
+pub struct Events {
     response: Response,
     text: String,
 }
 
 impl Events {
-    async fn open(request: RequestBuilder) -> Self {
+    pub async fn open(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("the server answers");
         let headers = response.headers();
         assert_eq!(headers["content-type"], "text/event-stream");
@@ -42,7 +42,7 @@ impl Events {
     }
 
     /// The next message; none when the stream has ended.
-    async fn next(&mut self) -> Option<Value> {
+    pub async fn next(&mut self) -> Option<Value> {
         let next = async {
             loop {
                 if let Some((event, rest)) = self.text.split_once("\n\n") {

@@ -5,6 +5,7 @@
 //! or down is up to the proxy, since the server takes whatever comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -25,7 +26,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use uuid::Uuid;
 
 use super::directive::{self, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::mishap;
 
 /// A version that takes ids of the client's choice.
 pub const VERSION: &str = "0.3.64";
@@ -54,11 +56,19 @@ type Shared = State<Arc<Fake>>;
 
 impl Comfyui {
     pub async fn start() -> Self {
-        Self::start_as(VERSION, true).await
+        Self::start_at(ANYWHERE).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
+        Self::start_of(address, VERSION, true).await
     }
 
     /// Of a version, with or without a WebSocket.
     pub async fn start_as(version: &'static str, talks: bool) -> Self {
+        Self::start_of(ANYWHERE, version, talks).await
+    }
+
+    async fn start_of(address: SocketAddr, version: &'static str, talks: bool) -> Self {
         let fake = Arc::new(Fake {
             engine: Engine::default(),
             version,
@@ -67,7 +77,7 @@ impl Comfyui {
             uploads: Mutex::default(),
             sockets: Mutex::default(),
         });
-        let serving = Serving::start(|_| router(Arc::clone(&fake))).await;
+        let serving = Serving::start_at(address, |_| router(Arc::clone(&fake))).await;
         Self {
             engine: fake.engine.clone(),
             serving,
@@ -96,7 +106,8 @@ fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn router(fake: Arc<Fake>) -> Router {
-    Router::new()
+    let engine = fake.engine.clone();
+    let router = Router::new()
         .route("/ws", get(socket))
         .route("/prompt", post(prompt))
         .route("/queue", get(queue).post(change_queue))
@@ -107,7 +118,8 @@ fn router(fake: Arc<Fake>) -> Router {
         .route("/object_info/{class}", get(object_info))
         .route("/system_stats", get(system_stats))
         .layer(middleware::from_fn(authorized))
-        .with_state(fake)
+        .with_state(fake);
+    mishap::on(engine, router)
 }
 
 /// The proxy.

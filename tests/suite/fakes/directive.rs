@@ -70,6 +70,8 @@ pub enum File {
     Expired,
     /// It breaks off the first time.
     Cut,
+    /// It stands still in the middle the first time.
+    Held,
     /// Every link is dead.
     Gone,
     /// It is a page that says sorry.
@@ -88,14 +90,14 @@ pub struct Directives {
 }
 
 impl Directives {
-    /// Anything, the same for the same prompt and seed. Half of all goes well at each turn.
+    /// Anything, the same for the same prompt and seed. Three quarters of all go well at each turn.
     pub fn any(prompt: &str, seed: u64) -> Self {
         let hash = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let mut random = fastrand::Rng::with_seed(prompt.bytes().fold(seed, hash));
         fn one<T: Copy + Default>(random: &mut fastrand::Rng, others: &[T]) -> T {
-            match random.bool() {
-                true => T::default(),
-                false => others[random.usize(..others.len())],
+            match random.u8(..4) {
+                0 => others[random.usize(..others.len())],
+                _ => T::default(),
             }
         }
         Self {
@@ -130,7 +132,10 @@ impl Directives {
                 &mut random,
                 &[File::Expired, File::Cut, File::Gone, File::Noise],
             ),
-            delay: Duration::from_millis(random.u64(..80)),
+            delay: match random.u8(..8) {
+                0 => Duration::from_millis(random.u64(300..900)),
+                _ => Duration::from_millis(random.u64(..80)),
+            },
         }
     }
 
@@ -203,6 +208,7 @@ fn file(value: &str) -> File {
     match value {
         "expired" => File::Expired,
         "cut" => File::Cut,
+        "held" => File::Held,
         "gone" => File::Gone,
         "noise" => File::Noise,
         other => panic!("{other} is no way to give out files"),

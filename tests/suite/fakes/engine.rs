@@ -6,24 +6,28 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::directive::{self, Directives};
+use super::mishap::{Calls, Mishap};
 
 /// How many answers about a job go wrong before one is right.
 const WRONG_ANSWERS: u32 = 2;
 /// A call that nobody answers.
-const HANG: Duration = Duration::from_secs(3_600);
+pub const HANG: Duration = Duration::from_secs(3_600);
+
+/// Any port of this machine.
+pub const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The key that every fake takes.
 pub const KEY: &str = "fake-key";
@@ -59,12 +63,15 @@ pub enum Stage {
 #[derive(Clone, Default)]
 pub struct Engine {
     state: Arc<Mutex<State>>,
-    /// Where whatever goes wrong comes from, instead of the prompts.
-    chaos: Option<u64>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Where whatever goes wrong comes from, instead of the prompts.
+    chaos: Option<u64>,
+    calls: Calls,
+    /// Given to each call that is still to arrive.
+    under_way: Arc<()>,
     jobs: BTreeMap<String, Taken>,
     /// Submissions taken, by prompt.
     accepted: BTreeMap<String, u32>,
@@ -72,20 +79,41 @@ struct State {
 }
 
 impl Engine {
-    /// An engine of a fake where anything goes wrong, as this seed has it.
-    pub fn chaotic(seed: u64) -> Self {
-        Self {
+    /// Forgets everything; from now on anything goes wrong, as this seed has it.
+    pub fn go_mad(&self, seed: u64) {
+        *self.lock() = State {
             chaos: Some(seed),
-            ..Self::default()
-        }
+            ..State::default()
+        };
+    }
+
+    pub fn is_mad(&self) -> bool {
+        self.lock().chaos.is_some()
     }
 
     /// What goes wrong with a prompt.
     pub fn directives(&self, prompt: &str) -> Directives {
-        match self.chaos {
+        match self.lock().chaos {
             None => Directives::of(prompt),
             Some(seed) => Directives::any(prompt, seed),
         }
+    }
+
+    /// Says that a call is still to arrive, as long as the answer lives.
+    pub fn is_under_way(&self) -> Arc<()> {
+        Arc::clone(&self.lock().under_way)
+    }
+
+    /// Whether calls are still to arrive.
+    pub fn awaits_calls(&self) -> bool {
+        Arc::strong_count(&self.lock().under_way) > 1
+    }
+
+    /// What happens to a call on its way.
+    pub fn mishap(&self, method: &Method, path: &str) -> Option<Mishap> {
+        let mut state = self.lock();
+        let seed = state.chaos?;
+        state.calls.mishap(seed, method, path)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,6 +122,7 @@ impl Engine {
 
     /// Takes a job; what its prompt asks for is in the answer.
     pub fn take(&self, prompt: &str, body: Value) -> Taken {
+        let directives = self.directives(prompt);
         let mut state = self.lock();
         state.next += 1;
         let id = format!("{:08}-fake", state.next);
@@ -102,7 +131,7 @@ impl Engine {
             id: id.clone(),
             prompt: prompt.to_owned(),
             body,
-            directives: self.directives(prompt),
+            directives,
             canceled: false,
             polls: 0,
             fetches: 0,
@@ -133,9 +162,14 @@ impl Engine {
 
     /// The last job that was taken for a prompt.
     pub fn job_of(&self, prompt: &str) -> Option<Taken> {
+        self.jobs_of(prompt).pop()
+    }
+
+    /// The jobs that were taken for a prompt.
+    pub fn jobs_of(&self, prompt: &str) -> Vec<Taken> {
         let state = self.lock();
-        let mut jobs = state.jobs.values().filter(|job| job.prompt == prompt);
-        jobs.next_back().cloned()
+        let jobs = state.jobs.values().filter(|job| job.prompt == prompt);
+        jobs.cloned().collect()
     }
 
     /// A job by its id.
@@ -194,6 +228,11 @@ impl Engine {
         true
     }
 
+    /// Forgets a job and its files.
+    pub fn forget(&self, id: &str) {
+        self.lock().jobs.remove(id);
+    }
+
     /// Gives out a job's file; `video` says of which kind.
     pub fn file(&self, id: &str, video: bool) -> Response {
         let job = {
@@ -211,6 +250,7 @@ impl Engine {
             directive::File::Gone => StatusCode::NOT_FOUND.into_response(),
             directive::File::Expired if job.fetches == 1 => StatusCode::FORBIDDEN.into_response(),
             directive::File::Cut if job.fetches == 1 => cut(&bytes[..bytes.len() / 2]),
+            directive::File::Held if job.fetches == 1 => held(&bytes[..bytes.len() / 2]),
             directive::File::Noise => "<html>sorry</html>".into_response(),
             _ => (kind, bytes).into_response(),
         }
@@ -264,6 +304,13 @@ pub fn cut(bytes: &[u8]) -> Response {
     Body::from_stream(stream::iter([begun, broken])).into_response()
 }
 
+/// An answer that stands still after these bytes.
+fn held(bytes: &[u8]) -> Response {
+    let begun = Ok::<_, std::io::Error>(Bytes::copy_from_slice(bytes));
+    let begun = stream::iter([begun]).chain(stream::pending());
+    Body::from_stream(begun).into_response()
+}
+
 /// A picture that is none of any size that can be asked for.
 pub fn picture() -> Bytes {
     static PICTURE: OnceLock<Bytes> = OnceLock::new();
@@ -289,12 +336,12 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// On any port, which `router` is told, for links to itself.
+    /// On any port.
     pub async fn start(router: impl FnOnce(SocketAddr) -> Router) -> Self {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), router).await
+        Self::start_at(ANYWHERE, router).await
     }
 
-    /// At an address.
+    /// At an address, which `router` is told, for links to itself.
     pub async fn start_at(address: SocketAddr, router: impl FnOnce(SocketAddr) -> Router) -> Self {
         // Adapters find it installed by the program that they run in.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::directive::{self, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::mishap;
 
 /// A fake that serves.
 pub struct Fal {
@@ -36,11 +37,12 @@ type Shared = State<Arc<Fake>>;
 
 impl Fal {
     pub async fn start() -> Self {
-        Self::start_with(Engine::default()).await
+        Self::start_at(ANYWHERE).await
     }
 
-    pub async fn start_with(engine: Engine) -> Self {
-        let serving = Serving::start(|address| router(engine.clone(), address)).await;
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let engine = Engine::default();
+        let serving = Serving::start_at(address, |address| router(engine.clone(), address)).await;
         Self { engine, serving }
     }
 }
@@ -53,11 +55,13 @@ pub fn router(engine: Engine, address: SocketAddr) -> Router {
         signer: SigningKey::from_bytes(&[7; 32]),
         http: reqwest::Client::new(),
     };
-    Router::new()
+    let engine = fake.engine.clone();
+    let router = Router::new()
         .route("/.well-known/jwks.json", get(keys))
         .route("/files/{id}/{name}", get(file))
         .fallback(call)
-        .with_state(Arc::new(fake))
+        .with_state(Arc::new(fake));
+    mishap::on(engine, router)
 }
 
 async fn keys(State(fake): Shared) -> Response {

@@ -17,7 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::directive::{self, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, clip, json as answer, picture};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, clip, json as answer, picture};
+use super::mishap;
 
 /// A sketch, which is longer than any other text of an answer.
 const SKETCH_BYTES: usize = 200_000;
@@ -41,10 +42,15 @@ type Shared = State<Arc<Fake>>;
 
 impl Gemini {
     pub async fn start() -> Self {
+        Self::start_at(ANYWHERE).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
         let engine = Engine::default();
         let storage = Serving::start(|_| storage(engine.clone())).await;
         let at = storage.address;
-        let serving = Serving::start(|address| router(engine.clone(), address, at)).await;
+        let serving =
+            Serving::start_at(address, |address| router(engine.clone(), address, at)).await;
         Self {
             engine,
             serving,
@@ -104,7 +110,9 @@ pub fn router(engine: Engine, address: SocketAddr, storage: SocketAddr) -> Route
         address,
         storage,
     };
-    Router::new().fallback(call).with_state(Arc::new(fake))
+    let engine = fake.engine.clone();
+    let router = Router::new().fallback(call).with_state(Arc::new(fake));
+    mishap::on(engine, router)
 }
 
 async fn call(State(fake): Shared, request: Request) -> Response {

@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::directive::{self, Submit};
-use super::engine::{Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::engine::{ANYWHERE, Engine, KEY, Serving, Stage, Taken, json as answer};
+use super::mishap;
 
 /// What its webhooks are signed with.
 pub const WEBHOOK_KEY: &str = "fake-webhook-key";
@@ -45,10 +46,16 @@ type Shared = State<Arc<Fake>>;
 
 impl Kie {
     pub async fn start() -> Self {
+        Self::start_at(ANYWHERE).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
         let engine = Engine::default();
         let uploads = Arc::default();
-        let serving =
-            Serving::start(|address| router(engine.clone(), Arc::clone(&uploads), address)).await;
+        let serving = Serving::start_at(address, |address| {
+            router(engine.clone(), Arc::clone(&uploads), address)
+        })
+        .await;
         Self {
             engine,
             serving,
@@ -65,7 +72,8 @@ fn router(engine: Engine, uploads: Arc<Mutex<Vec<Bytes>>>, address: SocketAddr) 
         uploads,
         http: reqwest::Client::new(),
     };
-    Router::new()
+    let engine = fake.engine.clone();
+    let router = Router::new()
         .route("/api/v1/jobs/createTask", post(create))
         .route("/api/v1/jobs/recordInfo", get(record))
         .route("/api/v1/chat/credit", get(credit))
@@ -73,7 +81,8 @@ fn router(engine: Engine, uploads: Arc<Mutex<Vec<Bytes>>>, address: SocketAddr) 
         .layer(middleware::from_fn(authorized))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .route("/files/{id}/{name}", get(file))
-        .with_state(Arc::new(fake))
+        .with_state(Arc::new(fake));
+    mishap::on(engine, router)
 }
 
 async fn authorized(request: Request, next: Next) -> Response {

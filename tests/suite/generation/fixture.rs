@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use object_store::memory::InMemory;
 use piooy::accounts::{Account, Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::gate::{Caller, Gate};
 use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task, verify};
 use piooy::ledger::{Balance, Ledger};
@@ -109,7 +109,7 @@ pub struct Fixture {
     pub assets: Assets,
     accounts: Accounts,
     gate: Gate,
-    catalog: Arc<Catalog>,
+    pub catalog: Current,
 }
 
 impl Fixture {
@@ -138,9 +138,15 @@ impl Fixture {
             assets: Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test"),
             gate: Gate::new(accounts.clone(), None).unwrap(),
             accounts,
-            catalog: Arc::new(Catalog::load(MODELS).unwrap()),
+            catalog: Current::new(Catalog::load(MODELS).unwrap()),
             database,
         }
+    }
+
+    /// The same with other models.
+    pub fn with_models(self, models: &str) -> Self {
+        let catalog = Current::new(Catalog::load(models).unwrap());
+        Self { catalog, ..self }
     }
 
     pub async fn live(&self) -> Caller {
@@ -155,6 +161,19 @@ impl Fixture {
     pub async fn stranger(&self) -> Caller {
         let account = self.accounts.create("stranger", "mine").await.unwrap();
         self.caller(account.id, false).await
+    }
+
+    /// A live key, as text.
+    pub async fn key(&self) -> String {
+        let new = NewKey {
+            name: "key".to_owned(),
+            test: false,
+            scopes: Scopes::DEFAULT,
+            expires_at: None,
+            caps: SpendingCaps::NONE,
+        };
+        let made = self.accounts.create_key(self.account.id, new).await;
+        made.unwrap().0.expose().to_owned()
     }
 
     async fn caller(&self, account_id: Uuid, test: bool) -> Caller {
@@ -198,7 +217,7 @@ impl Fixture {
         let parts = Parts {
             ledger: Ledger::new(store.clone()),
             store,
-            catalog: Arc::clone(&self.catalog),
+            catalog: self.catalog.clone(),
             providers,
             assets: self.assets.clone(),
             egress: support::egress(),

@@ -20,6 +20,8 @@ pub enum Reply {
     Accept,
     /// For certain not taken.
     Refuse(FailureReason),
+    /// For certain not taken, whatever is asked with that key.
+    RefuseKey,
     /// Taken, but the answer is lost.
     AcceptAndLose,
     /// Not taken, but nobody can know.
@@ -57,6 +59,11 @@ struct State {
     jobs: HashMap<Uuid, String>,
     polled: Vec<String>,
     canceled: Vec<String>,
+    /// What the next questions find.
+    probes: VecDeque<Probe>,
+    /// What all after them find.
+    condition: Probe,
+    probed: usize,
 }
 
 pub struct Upstream {
@@ -76,6 +83,9 @@ impl Upstream {
             jobs: HashMap::new(),
             polled: Vec::new(),
             canceled: Vec::new(),
+            probes: VecDeque::new(),
+            condition: Probe::Ready,
+            probed: 0,
         };
         Arc::new(Self {
             name,
@@ -105,6 +115,21 @@ impl Upstream {
 
     pub fn decide(&self, verdict: Verdict) {
         self.state.lock().unwrap().verdict = verdict;
+    }
+
+    /// Whoever asks how it is finds this from now on.
+    pub fn is(&self, condition: Probe) {
+        self.state.lock().unwrap().condition = condition;
+    }
+
+    /// Whoever asks next how it is finds this, once.
+    pub fn is_once(&self, condition: Probe) {
+        self.state.lock().unwrap().probes.push_back(condition);
+    }
+
+    /// How often it was asked how it is.
+    pub fn probed(&self) -> usize {
+        self.state.lock().unwrap().probed
     }
 
     /// How often it was asked to do something.
@@ -167,7 +192,7 @@ impl Provider for Upstream {
             state.asked.push(job.clone());
             let reply = state.replies.pop_front().unwrap_or(Reply::Accept);
             let id = format!("{}-{}-{}", self.name, job.task_id, job.attempt);
-            if !matches!(reply, Reply::Refuse(_) | Reply::Lose) {
+            if !matches!(reply, Reply::Refuse(_) | Reply::RefuseKey | Reply::Lose) {
                 state.jobs.insert(job.task_id, id.clone());
             }
             (reply, id)
@@ -177,6 +202,7 @@ impl Provider for Upstream {
             Reply::Refuse(reason) => {
                 Err(SubmitFailure::refused(cause(reason), said(reason).message))
             }
+            Reply::RefuseKey => Err(SubmitFailure::refused(Cause::Key, "who are you?")),
             Reply::AcceptAndLose | Reply::Lose => Err(SubmitFailure::unknown("no answer")),
             Reply::AcceptAndHang => std::future::pending().await,
         }
@@ -214,7 +240,10 @@ impl Provider for Upstream {
     }
 
     async fn probe(&self, _upstream_model: &str) -> Probe {
-        Probe::Ready
+        let mut state = self.state.lock().unwrap();
+        state.probed += 1;
+        let next = state.probes.pop_front();
+        next.unwrap_or_else(|| state.condition.clone())
     }
 
     async fn lookup(&self, job: &Job) -> Lookup {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use object_store::memory::InMemory;
 use piooy::accounts::{Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
-use piooy::catalog::Catalog;
+use piooy::catalog::{Catalog, Current};
 use piooy::gate::{Caller, Gate};
 use piooy::generation::{Generation, Parts, Settings, Status};
 use piooy::ledger::Ledger;
@@ -53,7 +53,7 @@ pub struct World {
     accounts: Accounts,
     gate: Gate,
     /// One for each price list.
-    catalogs: [Arc<Catalog>; 2],
+    catalogs: [Current; 2],
     assets: Assets,
     pub scripts: Scripts,
     /// Nodes for all histories. With crashes, one, which takes over whatever nobody else does.
@@ -71,7 +71,7 @@ impl World {
         let mut world = Self {
             gate: Gate::new(accounts.clone(), None).unwrap(),
             accounts,
-            catalogs: models().map(|models| Arc::new(Catalog::load(&models).unwrap())),
+            catalogs: models().map(|models| Current::new(Catalog::load(&models).unwrap())),
             assets: Assets::new(Arc::new(InMemory::new()), [7; 32], "https://piooy.test"),
             scripts: Scripts::default(),
             nodes: Vec::new(),
@@ -114,7 +114,7 @@ impl World {
         Parts {
             ledger: Ledger::new(store.clone()),
             store,
-            catalog: Arc::clone(&self.catalogs[price_list]),
+            catalog: self.catalogs[price_list].clone(),
             providers: self.scripts.providers(),
             assets: self.assets.clone(),
             egress: crate::support::egress(),

@@ -16,6 +16,7 @@ use piooy::providers::{
 use uuid::Uuid;
 
 use crate::fakes::engine::{Engine, clip, picture};
+use crate::support;
 
 /// How long an upstream may take to answer here.
 pub const ANSWER_MAX: Duration = Duration::from_millis(1_500);
@@ -190,9 +191,10 @@ pub async fn read(file: &Rendered) -> Result<Bytes, String> {
     Ok(chunks.concat().into())
 }
 
-/// The way to a fake.
+/// The way to a fake, and to others on this machine that its links lead to.
 pub fn connection(url: &str) -> Connection {
-    let connection = Connection::new(url.parse().expect("is a URL")).expect("TLS can be set up");
+    let url = url.parse().expect("is a URL");
+    let connection = Connection::through(url, support::egress()).expect("TLS can be set up");
     connection.answering_within(ANSWER_MAX)
 }
 

@@ -1,6 +1,7 @@
 //! Servers that speak as OpenAI does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -287,4 +288,29 @@ async fn only_a_server_that_says_so_has_lost_a_model() {
     assert_eq!(probe(Kind::OpenAi, "gpt-image-1").await, Probe::ModelGone);
     assert_eq!(probe(Kind::Sglang, VIDEOS).await, Probe::Ready);
     assert_eq!(probe(Kind::Sglang, "another/one").await, Probe::Answers);
+}
+
+/// A real server of somebody else's, whose address, down to `/v1`, is in the environment. It makes at
+/// least one picture of any size, whatever the model is called.
+#[tokio::test]
+#[ignore = "needs a server that speaks as OpenAI does at PIOOY_OPENAI_IMAGES_URL"]
+async fn a_real_server_makes_pictures() {
+    let url = std::env::var("PIOOY_OPENAI_IMAGES_URL");
+    let url = url.expect("PIOOY_OPENAI_IMAGES_URL is the address of a server");
+    let model = std::env::var("PIOOY_OPENAI_IMAGES_MODEL").unwrap_or("gpt-image-1".to_owned());
+    let mut job = both(Kind::OpenAi).await.picture("a fox in the snow");
+    (job.upstream_model, job.count) = (model, 2);
+    (job.width, job.height) = (1024, 1024);
+    let connection = connection(&url).answering_within(Duration::from_secs(600));
+    let server = OpenAi::new("openai", connection, Some("a-key")).expect("is a key");
+    let probe = server.probe(&job.upstream_model).await;
+    assert!(matches!(probe, Probe::Ready | Probe::Answers), "{probe:?}");
+    let Ok(Submitted::Done(files)) = server.submit(&job).await else {
+        panic!("they are made");
+    };
+    assert!((1..=2).contains(&files.len()), "{files:?}");
+    for file in &files {
+        let made = read(file).await.expect("is there");
+        image::load_from_memory(&made).expect("is a picture");
+    }
 }
