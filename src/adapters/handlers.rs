@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::gate::{Caller, Gate};
 use crate::generation::Generation;
 use crate::ledger::Ledger;
+use crate::people::People;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 use crate::spec::validate::Violation;
@@ -26,6 +27,7 @@ mod account;
 mod admin;
 mod catalog;
 mod generation;
+mod people;
 mod waiting;
 mod webhook;
 
@@ -49,6 +51,10 @@ pub struct Api {
     pub generation: Arc<Generation>,
     /// Credits.
     pub ledger: Ledger,
+    /// Who may sign in.
+    pub people: People,
+    /// The address of this server, which links begin with.
+    pub public_url: String,
     /// Who is told of ends.
     pub webhooks: Webhooks,
     /// The server stops: whoever waits is answered now.

@@ -114,6 +114,12 @@ reasons! {
     TaskNotFound "TASK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such API key.
     ApiKeyNotFound "API_KEY_NOT_FOUND" 5 404 never Caller;
+    /// The account has no such member, and no such invitation.
+    MemberNotFound "MEMBER_NOT_FOUND" 5 404 never Caller;
+    /// There is a member or an invitation with that e-mail address already.
+    MemberExists "MEMBER_EXISTS" 6 409 never Caller;
+    /// The account would be without an owner.
+    LastOwner "LAST_OWNER" 9 422 never Caller;
     /// The account has no such webhook.
     WebhookNotFound "WEBHOOK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such delivery.
