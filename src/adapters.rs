@@ -25,6 +25,7 @@ use crate::assets::Assets;
 use crate::catalog::Catalog;
 use crate::gate::Gate;
 use crate::generation::Generation;
+use crate::people::People;
 use crate::spec::method::Registry;
 use crate::store::Store;
 
@@ -41,12 +42,15 @@ mod hooks;
 mod linger;
 mod mcp;
 mod observe;
+mod pages;
 pub mod progress;
 mod rest;
 pub mod server;
+mod site;
 mod uploads;
 
 pub use mcp::{PATH as MCP_PATH, about};
+pub use pages::sign_in_link;
 
 /// What the faces need beside the methods.
 pub struct Parts {
@@ -58,6 +62,8 @@ pub struct Parts {
     pub store: Store,
     /// The models that MCP lists and completes.
     pub catalog: Arc<Catalog>,
+    /// Who signs in; none: there are no pages to sign in to.
+    pub people: Option<People>,
     /// Told when upstreams call; none: there is nobody to tell.
     pub generation: Option<Arc<Generation>>,
     /// How the faces behave.
@@ -101,7 +107,12 @@ impl Faces {
             .into_iter()
             .map(entry::Entrance::new)
             .collect::<Result<Vec<_>, _>>()?;
-        let house = Arc::new(entry::House { entrances, parts });
+        let site = site::Site::of(&parts.options.public_url);
+        let house = Arc::new(entry::House {
+            entrances,
+            parts,
+            site,
+        });
         let http = Router::new()
             .merge(rest::router(&house))
             .merge(mcp::router(&house))
@@ -110,6 +121,7 @@ impl Faces {
             .merge(uploads::router(&house))
             .merge(discovery::router(&house))
             .merge(docs::router(&house))
+            .merge(pages::router(&house))
             .fallback(rest::not_found)
             .method_not_allowed_fallback(rest::method_not_allowed);
         Ok(Self {

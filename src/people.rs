@@ -35,7 +35,7 @@ mod tokens;
 pub use links::{Invitation, LinkToken};
 pub use members::{Member, Membership};
 pub use persons::Person;
-pub use sessions::{Refreshed, Session};
+pub use sessions::{Refresh, Refreshed, Session};
 pub use tokens::{ACCESS_LIFE, SessionTokens};
 
 use tokens::Keys;
@@ -220,7 +220,10 @@ mod tests {
 
     #[test]
     fn an_address_has_two_sides() {
-        assert_eq!(check_email(" Ann@example.org ").ok(), Some("Ann@example.org"));
+        assert_eq!(
+            check_email(" Ann@example.org ").ok(),
+            Some("Ann@example.org")
+        );
         let long = format!("{}@example.org", "a".repeat(250));
         for bad in ["", "ann", "@b", "a@", "a b@c", "a@b@c", "a@b\0", &long] {
             assert!(check_email(bad).is_err(), "{bad:?}");

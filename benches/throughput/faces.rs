@@ -12,6 +12,7 @@ use piooy::egress::{Egress, Policy};
 use piooy::gate::Gate;
 use piooy::generation::Generation;
 use piooy::ledger::Ledger;
+use piooy::people::People;
 use piooy::spec::method::Registry;
 use piooy::spec::v1::generation_service_client::GenerationServiceClient;
 use piooy::spec::v1::{self, GenerateImageRequest};
@@ -128,6 +129,8 @@ impl Faces {
             gate: gate.clone(),
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),
+            people: People::open(store.clone()).await?,
+            public_url: "http://localhost".to_owned(),
             webhooks: Webhooks::new(
                 store.clone(),
                 Egress::new(Policy::default())?,
@@ -142,6 +145,7 @@ impl Faces {
             assets: room::assets(),
             store,
             catalog: Arc::new(Catalog::builtin()),
+            people: None,
             generation: None,
             options: Options {
                 public_url: "http://localhost".to_owned(),

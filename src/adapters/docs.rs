@@ -16,7 +16,7 @@ use super::mcp::{about, sse};
 use super::{MCP_PATH, Options};
 use crate::spec;
 
-mod snippet;
+pub mod snippet;
 
 use snippet::Snippet;
 

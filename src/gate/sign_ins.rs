@@ -16,9 +16,15 @@ use super::failures::Network;
 use super::refusal::Refusal;
 
 /// Tries at once from one network, and how often another one is let through after those.
-const FROM: (NonZeroU32, Duration) = (NonZeroU32::new(20).expect("not zero"), Duration::from_secs(3));
+const FROM: (NonZeroU32, Duration) = (
+    NonZeroU32::new(20).expect("not zero"),
+    Duration::from_secs(3),
+);
 /// Tries at once for one address, and how often another one is let through after those.
-const FOR: (NonZeroU32, Duration) = (NonZeroU32::new(5).expect("not zero"), Duration::from_secs(15));
+const FOR: (NonZeroU32, Duration) = (
+    NonZeroU32::new(5).expect("not zero"),
+    Duration::from_secs(15),
+);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Try {
@@ -36,10 +42,7 @@ impl<C: Clock + Clone> SignIns<C> {
 
     pub(super) fn spend(&self, from: IpAddr, email: &str) -> Result<(), Refusal> {
         let email = Sha256::digest(email.trim().to_lowercase()).into();
-        let tries = [
-            (Try::From(Network::of(from)), FROM),
-            (Try::For(email), FOR),
-        ];
+        let tries = [(Try::From(Network::of(from)), FROM), (Try::For(email), FOR)];
         for (key, (burst, refill)) in tries {
             let quota = Quota::with_period(refill)
                 .expect("neither period is zero")
@@ -68,7 +71,9 @@ mod tests {
             assert!(tries.spend(from(at), "Ann@example.org").is_ok());
         }
         let refused = tries.spend(from(9), " ann@EXAMPLE.org");
-        assert!(matches!(refused, Err(Refusal::TooManySignIns { retry_after }) if retry_after == FOR.1));
+        assert!(
+            matches!(refused, Err(Refusal::TooManySignIns { retry_after }) if retry_after == FOR.1)
+        );
         clock.advance(FOR.1);
         assert!(tries.spend(from(9), "ann@example.org").is_ok());
 

@@ -56,6 +56,13 @@ impl People {
         members.collect()
     }
 
+    /// One of those.
+    pub async fn member(&self, account_id: Uuid, id: Uuid) -> Result<Member, PeopleError> {
+        let mut members = self.members(account_id).await?.into_iter();
+        let member = members.find(|member| member.id == id);
+        member.ok_or(PeopleError::MemberUnknown)
+    }
+
     /// The accounts that a person works for, longest first.
     pub async fn memberships(&self, person_id: Uuid) -> Result<Vec<Membership>, PeopleError> {
         let client = self.store.client().await?;

@@ -10,9 +10,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
-use argon2::Argon2;
 
 use super::{People, PeopleError};
 

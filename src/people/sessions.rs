@@ -43,6 +43,17 @@ pub struct Refreshed {
     pub refresh: Option<String>,
 }
 
+/// What came of a refresh token.
+#[derive(Debug)]
+pub enum Refresh {
+    /// The session goes on.
+    Refreshed(Refreshed),
+    /// The session ends here: its time was over, or an old token was shown.
+    Ended,
+    /// There is no such session.
+    Unknown,
+}
+
 impl People {
     /// Begins a session of a member of the account.
     pub async fn begin_session(
@@ -119,15 +130,10 @@ impl People {
         session.transpose()
     }
 
-    /// Goes on with a session; none: there is no such session, it has expired, or it ends here because an old token
-    /// was shown.
-    pub async fn refresh(
-        &self,
-        refresh: &str,
-        now: SystemTime,
-    ) -> Result<Option<Refreshed>, PeopleError> {
+    /// Goes on with a session, or ends it.
+    pub async fn refresh(&self, refresh: &str, now: SystemTime) -> Result<Refresh, PeopleError> {
         let Some((session_id, shown)) = tokens::split(refresh) else {
-            return Ok(None);
+            return Ok(Refresh::Unknown);
         };
         let mut client = self.store.client().await?;
         let transaction = client.transaction().await?;
@@ -135,7 +141,7 @@ impl People {
             .query_opt(include_str!("sql/lock_session.sql"), &[&session_id])
             .await?;
         let Some(row) = row else {
-            return Ok(None);
+            return Ok(Refresh::Unknown);
         };
         let access = Access {
             session_id,
@@ -150,7 +156,7 @@ impl People {
         let is_expired = row.get::<_, SystemTime>("expires_at") <= now;
         // Hashes of random bits: how long comparing takes tells nothing that helps to guess them.
         let refreshed = if is_expired {
-            None
+            Refresh::Ended
         } else if current == shown {
             let bits = tokens::random()?;
             let created_at: SystemTime = row.get("created_at");
@@ -163,14 +169,14 @@ impl People {
                 )
                 .await?;
             let refresh = Some(tokens::join(session_id, &bits));
-            Some(Refreshed { access, refresh })
+            Refresh::Refreshed(Refreshed { access, refresh })
         } else if before == Some(&shown) && now < refreshed_at + OVERLAP {
             let refresh = None;
-            Some(Refreshed { access, refresh })
+            Refresh::Refreshed(Refreshed { access, refresh })
         } else {
-            None
+            Refresh::Ended
         };
-        if refreshed.is_none() {
+        if matches!(refreshed, Refresh::Ended) {
             transaction
                 .execute(include_str!("sql/end_session.sql"), &[&session_id])
                 .await?;
@@ -186,10 +192,5 @@ impl People {
             .execute(include_str!("sql/end_session.sql"), &[&id])
             .await?;
         Ok(())
-    }
-
-    /// The session that a refresh token names, whether it is good or not.
-    pub fn session_of_refresh(&self, refresh: &str) -> Option<Uuid> {
-        tokens::split(refresh).map(|(session_id, _)| session_id)
     }
 }

@@ -195,7 +195,10 @@ mod tests {
         assert_eq!(keys.read(&token, end), None, "it has expired");
         assert_eq!(others.read(&token, NOW), None, "another's signature");
         let (said, signature) = token.rsplit_once('.').expect("three parts");
-        let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", &said[said.find('.').map_or(0, |at| at + 1)..]);
+        let unsigned = format!(
+            "eyJhbGciOiJub25lIn0.{}.",
+            &said[said.find('.').map_or(0, |at| at + 1)..]
+        );
         assert_eq!(keys.read(&unsigned, NOW), None, "not signed");
         assert_eq!(keys.read(&format!("{said}x.{signature}"), NOW), None);
         assert_eq!(keys.read("", NOW), None);
@@ -214,7 +217,10 @@ mod tests {
     #[test]
     fn a_refresh_token_names_its_session() {
         let bits = random().expect("random numbers");
-        assert_eq!(split(&join(Uuid::from_u128(7), &bits)), Some((Uuid::from_u128(7), hash(&bits))));
+        assert_eq!(
+            split(&join(Uuid::from_u128(7), &bits)),
+            Some((Uuid::from_u128(7), hash(&bits)))
+        );
         assert_eq!(split("x.y"), None);
         assert_eq!(split(""), None);
     }

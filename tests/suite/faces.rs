@@ -10,6 +10,7 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
+//! | [`signin`], [`sessions`], [`members`], [`settings`] | people sign in, stay signed in, and do what their role allows |
 //! | [`discovery`], [`docs`] | who looks for the server finds it, and people how to connect |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
@@ -22,6 +23,7 @@
 
 mod answers;
 mod bridge;
+mod browser;
 mod credits;
 mod discovery;
 mod docs;
@@ -41,6 +43,7 @@ mod mcp_sse;
 mod mcp_streams;
 mod mcp_tasks;
 mod mcp_tools;
+mod members;
 mod one_method;
 mod panics;
 mod quotes;
@@ -48,5 +51,8 @@ mod rate;
 mod rest;
 mod rest_tasks;
 mod server;
+mod sessions;
+mod settings;
+mod signin;
 mod uploads;
 mod webhooks;

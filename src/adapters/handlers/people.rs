@@ -12,7 +12,7 @@ use crate::spec::error::ApiError;
 use crate::spec::v1::people_service_server::PeopleService;
 use crate::spec::v1::{
     InviteMemberRequest, InviteMemberResponse, ListMembersRequest, ListMembersResponse, Member,
-    RemoveMemberRequest, RemoveMemberResponse, SetMemberRoleRequest, SetMemberRoleResponse,
+    RemoveMemberRequest, SetMemberRoleRequest,
 };
 
 #[tonic::async_trait]
@@ -51,32 +51,38 @@ impl PeopleService for Api {
     async fn set_member_role(
         &self,
         request: Request<SetMemberRoleRequest>,
-    ) -> Result<Response<SetMemberRoleResponse>, Status> {
+    ) -> Result<Response<Member>, Status> {
         let caller = caller(&request)?;
         caller.may_appoint().map_err(ApiError::from)?;
         let asked = request.into_inner();
         let role = asked.role.parse().map_err(ApiError::from)?;
+        let id = member_id(&asked.id)?;
         self.people
-            .set_role(caller.account_id(), member_id(&asked.id)?, role)
+            .set_role(caller.account_id(), id, role)
             .await
             .map_err(ApiError::from)?;
         self.gate.forget();
-        Ok(Response::new(SetMemberRoleResponse {}))
+        let member = self.people.member(caller.account_id(), id).await;
+        Ok(Response::new(member_message(
+            member.map_err(ApiError::from)?,
+        )))
     }
 
     async fn remove_member(
         &self,
         request: Request<RemoveMemberRequest>,
-    ) -> Result<Response<RemoveMemberResponse>, Status> {
+    ) -> Result<Response<Member>, Status> {
         let caller = caller(&request)?;
         caller.may_appoint().map_err(ApiError::from)?;
         let id = member_id(&request.get_ref().id)?;
+        let member = self.people.member(caller.account_id(), id).await;
+        let member = member.map_err(ApiError::from)?;
         self.people
             .remove(caller.account_id(), id)
             .await
             .map_err(ApiError::from)?;
         self.gate.forget();
-        Ok(Response::new(RemoveMemberResponse {}))
+        Ok(Response::new(member_message(member)))
     }
 }
 
