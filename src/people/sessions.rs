@@ -5,6 +5,7 @@
 //! one exception is the token just before, for [`OVERLAP`]: two tabs that wake together both show it, and the
 //! second gets an access token but no new refresh token, since the first one's answer has it.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
@@ -35,12 +36,17 @@ pub struct Session {
 }
 
 /// A session that goes on.
-#[derive(Debug)]
 pub struct Refreshed {
     /// The new access token.
     pub access: String,
     /// The new refresh token; none: another tab has it already.
     pub refresh: Option<String>,
+}
+
+impl fmt::Debug for Refreshed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Refreshed(…)")
+    }
 }
 
 /// What came of a refresh token.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use piooy::people::{People, Refresh};
 use serde_json::json;
 
-use super::browser::Browser;
+use super::browser::{Browser, Page};
 use super::server::{Replica, Server};
 use super::signin::owner_with_password;
 
@@ -166,14 +166,22 @@ async fn whatever_ends_a_session_ends_it_on_every_replica_within_a_second() {
     replica.stop().await;
 }
 
+async fn get(browser: &Browser, path: &str, headers: &[(&str, &str)]) -> Page {
+    browser.send("GET", path, headers, None).await
+}
+
 #[tokio::test]
 async fn rest_takes_a_session_from_this_servers_pages_alone() {
     let server = Server::start().await;
     let browser = Browser::of_owner(&server).await;
-    let get = async |path, headers| browser.send("GET", path, headers, None).await;
-    let own = get("/api/v1/models", &[("sec-fetch-site", "same-origin")]).await;
+    let own = get(
+        &browser,
+        "/api/v1/models",
+        &[("sec-fetch-site", "same-origin")],
+    )
+    .await;
     assert_eq!(own.status, 200, "{}", own.text);
-    let own = get("/api/v1/credits", &[("origin", &server.url)]).await;
+    let own = get(&browser, "/api/v1/credits", &[("origin", &server.url)]).await;
     assert!(own.text.contains("\"account\":\"dev\""), "{}", own.text);
     let others: [&[(&str, &str)]; 4] = [
         &[("sec-fetch-site", "cross-site")],
@@ -182,15 +190,16 @@ async fn rest_takes_a_session_from_this_servers_pages_alone() {
         &[],
     ];
     for headers in others {
-        let page = get("/api/v1/models", headers).await;
+        let page = get(&browser, "/api/v1/models", headers).await;
         assert_eq!(page.status, 403, "{headers:?}");
         assert!(page.text.contains("ORIGIN_NOT_ALLOWED"));
     }
     // A key goes before a cookie.
     let bearer = format!("Bearer {}", server.test_key);
-    let with_key = get("/api/v1/models", &[("authorization", &bearer)]).await;
+    let with_key = get(&browser, "/api/v1/models", &[("authorization", &bearer)]).await;
     assert_eq!(with_key.status, 200);
     let wrong = get(
+        &browser,
         "/api/v1/models",
         &[
             ("authorization", "Bearer x"),
