@@ -10,10 +10,10 @@ use crate::adapters::about;
 use crate::adapters::documents::{Document, fingerprint};
 use crate::spec::error::ApiError;
 
-const LAYOUT_STYLE: &[u8] = include_bytes!("../web/piooy.css");
-const ICON: &[u8] = include_bytes!("../web/icon.svg");
-const STYLE: &[u8] = include_bytes!("../web/settings.css");
-const SCRIPT: &[u8] = include_bytes!("../web/settings.js");
+const LAYOUT_STYLE: &[u8] = include_bytes!("../../web/piooy.css");
+const ICON: &[u8] = include_bytes!("../../web/icon.svg");
+const STYLE: &[u8] = include_bytes!("../../web/settings.css");
+const SCRIPT: &[u8] = include_bytes!("../../web/settings.js");
 
 /// Nothing is loaded from elsewhere, nothing is sent elsewhere, and no page of another site can be around.
 const SECURITY_POLICY: HeaderValue = HeaderValue::from_static(

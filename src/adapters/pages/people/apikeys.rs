@@ -79,9 +79,8 @@ pub struct Confirm<'p> {
 }
 
 /// A key as the method answers it.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct Key {
     id: String,
     name: String,
@@ -167,11 +166,11 @@ fn request(form: &Form, now: SystemTime) -> Result<Value, ApiError> {
     });
     let days = form.get("days");
     if !days.is_empty() {
-        let days: u32 = days
-            .parse()
-            .map_err(|_| wrong("expiresAt", "choose from the list"))?;
-        let end = now.checked_add(DAY * days.min(100 * 365));
-        let end = end.ok_or_else(|| wrong("expiresAt", "choose from the list"))?;
+        let end = DAYS
+            .into_iter()
+            .find(|known| known.to_string() == days)
+            .and_then(|days| now.checked_add(DAY * days))
+            .ok_or_else(|| wrong("expiresAt", "choose from the list"))?;
         request["expiresAt"] = json!(humantime::format_rfc3339_seconds(end).to_string());
     }
     let mut caps = json!({});
@@ -333,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_a_form_cannot_mean_is_said() {
-        for form in ["name=a", "scopes=read&days=x", "scopes=read&cap_day=many"] {
+        for form in ["name=a", "scopes=read&days=8", "scopes=read&cap_day=many"] {
             let refused = request(&Form::parse(form.as_bytes()), SystemTime::UNIX_EPOCH);
             assert!(
                 refused.is_err_and(|error| error.violations.len() == 1),
