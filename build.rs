@@ -32,8 +32,15 @@ fn main() -> Result<(), String> {
         std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?,
     );
     let proto = Path::new("proto");
-    let files = ["generation", "catalog", "account", "webhook", "admin"]
-        .map(|name| proto.join(format!("piooy/v1/{name}.proto")));
+    let files = [
+        "generation",
+        "catalog",
+        "account",
+        "webhook",
+        "people",
+        "admin",
+    ]
+    .map(|name| proto.join(format!("piooy/v1/{name}.proto")));
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     spec::emit::compile("piooy.v1", "::piooy::spec::v1", &[proto], &files)?.write(&out)?;
 

@@ -27,6 +27,7 @@ use crate::assets::Assets;
 use crate::catalog;
 use crate::gate::Gate;
 use crate::generation::Generation;
+use crate::people::People;
 use crate::spec::method::Registry;
 use crate::store::Store;
 
@@ -46,9 +47,11 @@ mod pages;
 pub mod progress;
 mod rest;
 pub mod server;
+mod site;
 mod uploads;
 
 pub use mcp::{PATH as MCP_PATH, about};
+pub use pages::sign_in_link;
 
 /// What the faces need beside the methods.
 pub struct Parts {
@@ -60,6 +63,8 @@ pub struct Parts {
     pub store: Store,
     /// The models that MCP lists and completes.
     pub catalog: catalog::Current,
+    /// Who signs in; none: there are no pages to sign in to.
+    pub people: Option<People>,
     /// Told when upstreams call; none: there is nobody to tell.
     pub generation: Option<Arc<Generation>>,
     /// How the faces behave.
@@ -103,7 +108,12 @@ impl Faces {
             .into_iter()
             .map(entry::Entrance::new)
             .collect::<Result<Vec<_>, _>>()?;
-        let house = Arc::new(entry::House { entrances, parts });
+        let site = site::Site::of(&parts.options.public_url);
+        let house = Arc::new(entry::House {
+            entrances,
+            parts,
+            site,
+        });
         let http = Router::new()
             .merge(rest::router(&house))
             .merge(mcp::router(&house))

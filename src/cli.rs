@@ -6,7 +6,7 @@
 //! | module | commands |
 //! |---|---|
 //! | [`serve`], [`catalog`] | `serve` |
-//! | [`admin`], [`plans`], [`credits`], [`tasks`] | `accounts`, `keys`, `ledger`, `plans`, `credits`, `tasks`: straight on the database, with or without a server running |
+//! | [`admin`], [`plans`], [`credits`], [`tasks`] | `accounts`, `keys`, `login-link`, `ledger`, `plans`, `credits`, `tasks`: straight on the database, with or without a server running |
 //! | [`client`] | `models`, `generate`: callers of a running server |
 //! | [`mcp`] | `mcp`: between a running server and clients that start programs |
 
@@ -57,6 +57,11 @@ enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(admin::Keys),
+    /// Print a link that signs in the owner of an account, once, within an hour.
+    LoginLink {
+        /// The account.
+        account: String,
+    },
     /// Give credits and see balances.
     #[command(subcommand)]
     Credits(credits::Credits),
@@ -124,6 +129,7 @@ async fn run(command: Command, settings: Settings) -> Result<ExitCode, Failure> 
         Command::Serve => serve::run(settings).await,
         Command::Accounts(command) => admin::accounts(command, &settings).await,
         Command::Keys(command) => admin::keys(command, &settings).await,
+        Command::LoginLink { account } => admin::login_link(&account, &settings).await,
         Command::Plans(command) => plans::plans(command, &settings).await,
         Command::Credits(command) => credits::credits(command, &settings).await,
         Command::Ledger(command) => admin::books(command, &settings).await,

@@ -4,6 +4,7 @@
 //! 1. [`credential_from`] finds the key or token among a request's headers.
 //! 2. [`Gate::authenticate`] makes a [`Caller`] of it. A key costs at most one look-up by primary key a second;
 //!    a text that can't be a key costs none; a token costs one signature check.
+//!    [`Gate::authenticate_session`] does the same for people who are signed in, whose role says what they may.
 //! 3. [`Gate::admit`] checks the scope a method needs and spends one call of the account's budget.
 //!
 //! Nothing here waits but for the database or the token issuer, and all that is remembered is bounded. The clock is
@@ -12,7 +13,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use governor::Quota;
 use governor::clock::{Clock, DefaultClock};
@@ -21,8 +22,9 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::accounts::{
-    Account, Accounts, AccountsError, ApiKey, KeyHash, Plan, Scope, SpendingCaps,
+    Account, Accounts, AccountsError, ApiKey, KeyHash, Plan, Scope, Scopes, SpendingCaps,
 };
+use crate::people::{People, Role, Session};
 use crate::spec::method::Budget;
 
 mod budgets;
@@ -32,6 +34,7 @@ mod failures;
 mod fresh;
 mod key_set;
 mod refusal;
+mod sign_ins;
 mod tokens;
 
 pub use budgets::Allowance;
@@ -44,7 +47,11 @@ pub use tokens::JwtSettings;
 use budgets::Buckets;
 use failures::Failures;
 use fresh::Fresh;
+use sign_ins::SignIns;
 use tokens::{Tokens, looks_like_token};
+
+/// How exactly it is kept when a key was last used.
+const USES_NOTED_EVERY: Duration = Duration::from_secs(60);
 
 /// The gate could not be built.
 #[derive(Debug, Error)]
@@ -57,6 +64,10 @@ pub struct Gate<C: Clock = DefaultClock> {
     keys: Fresh<KeyHash, KeyOfAccount, C>,
     tenants: Fresh<String, Tenant, C>,
     tokens: Option<Tokens<C>>,
+    /// None: nobody signs in.
+    people: Option<People>,
+    sessions: Fresh<Uuid, Session, C>,
+    sign_ins: SignIns<C>,
     failures: Failures<C>,
     /// The numbers are part of the key, so another plan, or other numbers in it, make another bucket.
     budgets: Buckets<(Uuid, Budget, NonZeroU32), C>,
@@ -105,10 +116,20 @@ impl<C: Clock + Clone> Gate<C> {
             keys: Fresh::new(clock.clone()),
             tenants: Fresh::new(clock.clone()),
             tokens,
+            people: None,
+            sessions: Fresh::new(clock.clone()),
+            sign_ins: SignIns::new(clock.clone()),
             failures: Failures::new(clock.clone()),
             budgets: Buckets::new(clock),
             forgotten: Notify::new(),
         })
+    }
+
+    /// The same gate, through which `people` come in too.
+    #[must_use]
+    pub fn with_people(mut self, people: People) -> Self {
+        self.people = Some(people);
+        self
     }
 
     /// Finds out who shows `credential` (an API key or a token) from the address `from`.
@@ -125,6 +146,47 @@ impl<C: Clock + Clone> Gate<C> {
             self.holder_of_key(credential, from, now).await
         };
         caller.map_err(|refusal| self.count_guess(refusal, from))
+    }
+
+    /// Finds out who is signed in and shows this access token. Costs at most one look-up by primary key a second.
+    ///
+    /// # Errors
+    /// The session has ended, or the token's time is over: what goes on with a session is another token.
+    pub async fn authenticate_session(
+        &self,
+        access: &str,
+        now: SystemTime,
+    ) -> Result<Caller, Refusal> {
+        let people = self.people.as_ref().ok_or(Refusal::SessionEnded)?;
+        let (id, token_until) = people
+            .session_named(access, now)
+            .ok_or(Refusal::SessionEnded)?;
+        let read = |_| read_session(people, id);
+        let session = self.sessions.get(&id, read).await?;
+        let session = session
+            .filter(|session| now < session.expires_at)
+            .ok_or(Refusal::SessionEnded)?;
+        let read = |_| self.read_tenant(&session.account);
+        let tenant = self.tenants.get(&session.account, read).await?;
+        let tenant = tenant.ok_or(Refusal::SessionEnded)?;
+        Ok(Caller {
+            account: Arc::clone(&tenant.account),
+            plan: Arc::clone(&tenant.plan),
+            key_id: None,
+            test: false,
+            scopes: scopes_of(&session),
+            caps: SpendingCaps::NONE,
+            valid_until: Some(token_until.min(session.expires_at)),
+            session: Some(session),
+        })
+    }
+
+    /// Lets somebody at `from` try once to sign in as `email`.
+    ///
+    /// # Errors
+    /// Too many tries came from there, or for that address.
+    pub fn admit_sign_in(&self, from: IpAddr, email: &str) -> Result<(), Refusal> {
+        self.sign_ins.spend(from, email)
     }
 
     /// Lets `caller` do one thing that needs the scope `needed`, out of `budget`.
@@ -155,6 +217,7 @@ impl<C: Clock + Clone> Gate<C> {
     pub fn forget(&self) {
         self.keys.forget();
         self.tenants.forget();
+        self.sessions.forget();
         self.forgotten.notify_waiters();
     }
 
@@ -175,7 +238,7 @@ impl<C: Clock + Clone> Gate<C> {
         now: SystemTime,
     ) -> Result<Caller, Refusal> {
         let hash = KeyHash::parse(credential)?;
-        let read = |known| self.read_key(hash, known, from);
+        let read = |known| self.read_key(hash, known, from, now);
         let found = self.keys.get(&hash, read).await?;
         let KeyOfAccount { key, tenant } = &*found.ok_or(Refusal::KeyUnknown)?;
         if key.revoked_at.is_some() {
@@ -192,6 +255,7 @@ impl<C: Clock + Clone> Gate<C> {
             scopes: key.scopes,
             caps: key.caps,
             valid_until: key.expires_at,
+            session: None,
         })
     }
 
@@ -201,6 +265,7 @@ impl<C: Clock + Clone> Gate<C> {
         hash: KeyHash,
         known: bool,
         from: IpAddr,
+        now: SystemTime,
     ) -> Result<Option<KeyOfAccount>, Refusal> {
         if let Some(retry_after) = self.failures.closed_for(from)
             && !known
@@ -209,10 +274,30 @@ impl<C: Clock + Clone> Gate<C> {
         }
         let found = self.accounts.find_key(&hash).await;
         let found = found.map_err(|error| Refusal::Unavailable(error.into()))?;
-        Ok(found.map(|(key, account, plan)| KeyOfAccount {
-            key,
-            tenant: Tenant::new(account, plan),
+        Ok(found.map(|(key, account, plan)| {
+            self.note_use(&key, now);
+            KeyOfAccount {
+                key,
+                tenant: Tenant::new(account, plan),
+            }
         }))
+    }
+
+    /// Keeps that a key is used, now and then and without anybody waiting for it.
+    fn note_use(&self, key: &ApiKey, now: SystemTime) {
+        let is_good = key.revoked_at.is_none() && key.expires_at.is_none_or(|end| now < end);
+        let is_noted = key
+            .last_used_at
+            .is_some_and(|noted| now < noted + USES_NOTED_EVERY);
+        if !is_good || is_noted {
+            return;
+        }
+        let (accounts, id) = (self.accounts.clone(), key.id);
+        tokio::spawn(async move {
+            if let Err(error) = accounts.note_use(id, now).await {
+                tracing::debug!(%error, "the use of a key was not noted");
+            }
+        });
     }
 
     async fn bearer_of_token(&self, token: &str, now: SystemTime) -> Result<Caller, Refusal> {
@@ -229,6 +314,7 @@ impl<C: Clock + Clone> Gate<C> {
             scopes: bearer.scopes,
             caps: SpendingCaps::NONE,
             valid_until: bearer.valid_until,
+            session: None,
         })
     }
 
@@ -246,5 +332,25 @@ impl<C: Clock + Clone> Gate<C> {
             Ok(()) => refusal,
             Err(retry_after) => Refusal::TooManyFailures { retry_after },
         }
+    }
+}
+
+async fn read_session(people: &People, id: Uuid) -> Result<Option<Session>, Refusal> {
+    let found = people.session(id).await;
+    found.map_err(|error| Refusal::Unavailable(error.into()))
+}
+
+/// What a person may do in an account.
+fn scopes_of(session: &Session) -> Scopes {
+    let reads = Scopes::NONE.with(Scope::Read);
+    let scopes = match session.role {
+        Role::Viewer => reads,
+        Role::Member => reads.with(Scope::Generate),
+        Role::Owner => reads.with(Scope::Generate).with(Scope::Keys),
+    };
+    if session.operator {
+        scopes.with(Scope::Admin)
+    } else {
+        scopes
     }
 }

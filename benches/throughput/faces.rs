@@ -12,6 +12,7 @@ use piooy::egress::{Egress, Policy};
 use piooy::gate::Gate;
 use piooy::generation::{Generation, LostSubmissions};
 use piooy::ledger::Ledger;
+use piooy::people::People;
 use piooy::spec::method::Registry;
 use piooy::spec::v1::generation_service_client::GenerationServiceClient;
 use piooy::spec::v1::{self, GenerateImageRequest};
@@ -129,6 +130,8 @@ impl Faces {
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),
             lost_submissions: Arc::new(LostSubmissions::new(store.clone())),
+            people: People::open(store.clone()).await?,
+            public_url: "http://localhost".to_owned(),
             webhooks: Webhooks::new(
                 store.clone(),
                 Egress::new(Policy::default())?,
@@ -143,6 +146,7 @@ impl Faces {
             assets: room::assets(),
             store,
             catalog: Current::new(Catalog::builtin()),
+            people: None,
             generation: None,
             options: Options {
                 public_url: "http://localhost".to_owned(),

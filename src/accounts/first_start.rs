@@ -32,13 +32,10 @@ impl Accounts {
         &self,
         show: impl FnOnce(&FirstKeys),
     ) -> Result<Option<Account>, AccountsError> {
-        let mut client = self.store.client().await?;
-        let founding = client
-            .query_opt(include_str!("sql/founding_account.sql"), &[])
-            .await?;
-        if let Some(row) = founding {
-            return Ok(Some(Account::from_row(&row)));
+        if let Some(founding) = self.founding().await? {
+            return Ok(Some(founding));
         }
+        let mut client = self.store.client().await?;
         let transaction = client.transaction().await?;
         transaction
             .batch_execute(include_str!("sql/lock_accounts.sql"))
@@ -65,6 +62,15 @@ impl Accounts {
         show(&FirstKeys { test, live });
         transaction.commit().await?;
         Ok(Some(account))
+    }
+
+    /// The account that a first start made, if one did.
+    pub async fn founding(&self) -> Result<Option<Account>, AccountsError> {
+        let client = self.store.client().await?;
+        let founding = client
+            .query_opt(include_str!("sql/founding_account.sql"), &[])
+            .await?;
+        Ok(founding.map(|row| Account::from_row(&row)))
     }
 }
 

@@ -117,6 +117,15 @@ impl Accounts {
         Ok(rows.iter().map(|row| row.get("id")).collect())
     }
 
+    /// Keeps that a key was used, and when.
+    pub async fn note_use(&self, key_id: Uuid, used_at: SystemTime) -> Result<(), AccountsError> {
+        let client = self.store.client().await?;
+        client
+            .execute(include_str!("sql/note_use.sql"), &[&key_id, &used_at])
+            .await?;
+        Ok(())
+    }
+
     /// The key with this hash, revoked and expired ones included, with the account it belongs to.
     pub async fn find_key(
         &self,

@@ -71,6 +71,8 @@ pub struct ApiKey {
     pub expires_at: Option<SystemTime>,
     /// When it was revoked; none: it was not.
     pub revoked_at: Option<SystemTime>,
+    /// When it was last used, to the minute; none: never.
+    pub last_used_at: Option<SystemTime>,
 }
 
 impl Plan {
@@ -119,6 +121,7 @@ impl ApiKey {
             created_at: row.get("key_created_at"),
             expires_at: row.get("expires_at"),
             revoked_at: row.get("revoked_at"),
+            last_used_at: row.get("last_used_at"),
         }
     }
 }

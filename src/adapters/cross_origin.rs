@@ -1,6 +1,7 @@
-//! Pages of other origins (Fetch standard, "CORS protocol"). Any page may call the API: a caller shows a
-//! key, never a cookie, so there is nothing that a foreign page could borrow. (MCP checks origins on
-//! top.)
+//! Pages of other origins (Fetch standard, "CORS protocol"). Any page may call the API with a key. The
+//! cookies of those who are signed in are no use to a foreign page: browsers keep them from it, answers
+//! never allow credentials, and [`entry`](super::entry) takes them from this server's own pages alone.
+//! (MCP checks origins on top.)
 //!
 //! What browsers are told depends on nothing but the headers that a preflight asks for, so the values
 //! are constants: they are on every answer.

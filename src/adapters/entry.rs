@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
 use super::Parts;
+use super::site::Site;
 use crate::accounts::Scope;
 use crate::gate::{Allowance, Caller, Refusal, credential_from};
 use crate::spec::method::{Method, MethodInfo};
@@ -57,6 +58,8 @@ pub struct House {
     pub entrances: Vec<Entrance>,
     /// What the faces need beside.
     pub parts: Parts,
+    /// This server as browsers see it.
+    pub site: Site,
 }
 
 /// A caller that was let in.
@@ -134,9 +137,32 @@ impl House {
         self.admit(caller, entrance)
     }
 
+    /// Lets in whoever sends these headers, over REST: a key as everywhere, or else the session of somebody who is
+    /// signed in, from the pages of this server alone.
+    ///
+    /// # Errors
+    /// Those of [`House::enter`], and a session that another site's page would borrow.
+    pub async fn enter_by_rest(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+        entrance: &Entrance,
+    ) -> Result<Admitted, Refusal> {
+        let shows_key = headers.contains_key("authorization") || headers.contains_key("x-api-key");
+        let Some(access) = self.site.access(headers).filter(|_| !shows_key) else {
+            return self.enter(headers, peer, entrance).await;
+        };
+        if !self.site.is_own(headers) {
+            return Err(Refusal::ForeignPage);
+        }
+        let gate = &self.parts.gate;
+        let caller = gate.authenticate_session(access, SystemTime::now()).await?;
+        self.admit(caller, entrance)
+    }
+
     /// The client's address. Behind a trusted proxy it is the last one the proxy wrote: those before
     /// it are the client's own words.
-    fn client_address(&self, headers: &HeaderMap, peer: Option<Peer>) -> IpAddr {
+    pub fn client_address(&self, headers: &HeaderMap, peer: Option<Peer>) -> IpAddr {
         let direct = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
         if !self.parts.options.trusted_proxy {
             return direct;

@@ -10,6 +10,7 @@ use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
 use crate::generation::{OwnKeyError, QuoteError, SettleError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
+use crate::people::PeopleError;
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
 use crate::spec::reason::Reason;
@@ -67,16 +68,19 @@ impl From<Refusal> for ApiError {
             Refusal::TokenInvalid { .. } => said(Reason::TokenInvalid, &refusal),
             Refusal::InsufficientScope { needed } => said(Reason::InsufficientScope, &refusal)
                 .with("scope", Detail::Text(needed.to_string())),
-            Refusal::LiveKeyNeeded | Refusal::UncappedKeyNeeded | Refusal::AccountsOwnKeyNeeded => {
-                said(Reason::InsufficientScope, &refusal)
-            }
+            Refusal::LiveKeyNeeded
+            | Refusal::UncappedKeyNeeded
+            | Refusal::AccountsOwnKeyNeeded
+            | Refusal::OwnerNeeded => said(Reason::InsufficientScope, &refusal),
+            Refusal::SessionEnded => said(Reason::TokenInvalid, &refusal),
+            Refusal::ForeignPage => said(Reason::OriginNotAllowed, &refusal),
             Refusal::RateLimited {
                 allowance,
                 retry_after,
             } => said(Reason::RateLimited, &refusal)
                 .with("limitPerMinute", Detail::Number(allowance.limit.into()))
                 .retry_after(*retry_after),
-            Refusal::TooManyFailures { retry_after } => {
+            Refusal::TooManyFailures { retry_after } | Refusal::TooManySignIns { retry_after } => {
                 said(Reason::TooManyFailures, &refusal).retry_after(*retry_after)
             }
             Refusal::Unavailable(source) => {
@@ -126,6 +130,30 @@ impl From<AccountsError> for ApiError {
             AccountsError::KeyUnknown => said(Reason::ApiKeyNotFound, &error),
             AccountsError::Randomness(_) => ours(&error),
             AccountsError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PeopleError> for ApiError {
+    fn from(error: PeopleError) -> Self {
+        match error {
+            PeopleError::Email | PeopleError::EmailTaken | PeopleError::MembersTooMany => {
+                field("email", &error)
+            }
+            PeopleError::Password | PeopleError::PasswordWrong => field("password", &error),
+            PeopleError::RoleUnknown => field("role", &error),
+            PeopleError::LinkInvalid | PeopleError::SignInFirst { .. } => {
+                said(Reason::LinkInvalid, &error)
+            }
+            PeopleError::MemberUnknown => said(Reason::MemberNotFound, &error),
+            PeopleError::MemberExists => said(Reason::MemberExists, &error),
+            PeopleError::LastOwner => said(Reason::LastOwner, &error),
+            PeopleError::Busy => said(Reason::Busy, &error).retry_after(BUSY_PAUSE),
+            PeopleError::Hash(_) | PeopleError::Signature(_) | PeopleError::Randomness(_) => {
+                ours(&error)
+            }
+            PeopleError::Secret(error) => error.into(),
+            PeopleError::Store(error) => error.into(),
         }
     }
 }

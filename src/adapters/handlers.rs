@@ -17,6 +17,7 @@ use crate::catalog::Current;
 use crate::gate::{Caller, Gate};
 use crate::generation::{Generation, LostSubmissions};
 use crate::ledger::Ledger;
+use crate::people::People;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 use crate::spec::validate::Violation;
@@ -26,6 +27,7 @@ mod account;
 mod admin;
 mod catalog;
 mod generation;
+mod people;
 mod waiting;
 mod webhook;
 
@@ -52,6 +54,10 @@ pub struct Api {
     pub ledger: Ledger,
     /// For the operator.
     pub lost_submissions: Arc<LostSubmissions>,
+    /// Who may sign in.
+    pub people: People,
+    /// The address of this server, which links begin with.
+    pub public_url: String,
     /// Who is told of ends.
     pub webhooks: Webhooks,
     /// The server stops: whoever waits is answered now.

@@ -27,9 +27,11 @@ mod home;
 mod maps;
 mod missing;
 mod models;
+mod people;
 mod snippet;
 
 pub use missing::fallback;
+pub use people::{invitation_link, sign_in_link};
 
 /// Pages are asked for anew each time, which costs little when nothing has changed.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
@@ -51,7 +53,8 @@ pub fn router(house: &Shared) -> Router {
         .merge(models::router(house))
         .merge(docs_api::router(house))
         .merge(docs_mcp::router(house))
-        .merge(maps::router(house));
+        .merge(maps::router(house))
+        .merge(people::router(house));
     for asset in ASSETS {
         router = router.route(&format!("/{}", asset.path), asset.document().route());
     }
@@ -153,13 +156,40 @@ impl Frame {
         }
     }
 
-    fn links(&self) -> [Link; 4] {
-        let link = |name, path, below: &str| Link {
+    /// The frame of a page for one person alone, which may be answered at other addresses than its own: its
+    /// links begin with `base`, what every path of the server begins with.
+    pub fn personal(
+        options: &Options,
+        base: &str,
+        path: &str,
+        title: &str,
+        person: Option<String>,
+    ) -> Self {
+        Self {
+            root: format!("{base}/"),
+            address: None,
+            person,
+            ..Self::new(options, path, title, title)
+        }
+    }
+
+    /// The link to what has this path below the root.
+    fn at(&self, path: &str) -> String {
+        format!("{}{}", self.root, path.trim_start_matches('/'))
+    }
+
+    fn link(&self, name: &'static str, path: &'static str, below: &str) -> Link {
+        let here = self.path.trim_start_matches('/');
+        Link {
             name,
             path,
-            current: self.path.trim_start_matches('/').starts_with(below),
-            exact: self.path.trim_start_matches('/') == path,
-        };
+            current: here.starts_with(below),
+            exact: here == path,
+        }
+    }
+
+    fn links(&self) -> [Link; 4] {
+        let link = |name, path, below: &str| self.link(name, path, below);
         [
             link("Models", "models", "models"),
             link("Generate", "generate", "generate"),
@@ -168,6 +198,18 @@ impl Frame {
                 Some(_) => link("Settings", "settings/apikeys", "settings/"),
                 None => link("Sign in", "signin", "signin"),
             },
+        ]
+    }
+
+    /// Whether the page is one of the settings, which have links of their own.
+    fn is_settings(&self) -> bool {
+        self.person.is_some() && self.path.starts_with("/settings/")
+    }
+
+    fn rooms(&self) -> [Link; 2] {
+        [
+            self.link("API keys", "settings/apikeys", "settings/apikeys"),
+            self.link("Account", "settings/account", "settings/account"),
         ]
     }
 

@@ -44,7 +44,7 @@ pub fn router(house: &Shared) -> Router {
 async fn by_key(house: &House, entrance: &Entrance, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().copied();
-    let admitted = match house.enter(&parts.headers, peer, entrance).await {
+    let admitted = match house.enter_by_rest(&parts.headers, peer, entrance).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
             let allowance = allowance_of(&refusal);

@@ -11,8 +11,10 @@ use uuid::Uuid;
 use super::Failure;
 use super::database::Database;
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
+use crate::adapters::sign_in_link;
 use crate::generation;
 use crate::ledger::{Ledger, Totals};
+use crate::people::People;
 use crate::settings::Settings;
 
 /// From 1970 to the first year that times in messages cannot say.
@@ -165,6 +167,32 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
         Ok(ExitCode::SUCCESS)
     })
     .await
+}
+
+/// Runs `piooy login-link …`.
+pub async fn login_link(account: &str, settings: &Settings) -> Result<ExitCode, Failure> {
+    let database = Database::visit(settings).await?;
+    let made = make_login_link(account, settings, &database).await;
+    database.close().await;
+    println!("{}", made?);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn make_login_link(
+    account: &str,
+    settings: &Settings,
+    database: &Database,
+) -> Result<String, Failure> {
+    let accounts = accounts::Accounts::new(database.store.clone());
+    let account = accounts.by_name(account).await?;
+    let founding = accounts.founding().await?;
+    let people = People::open(database.store.clone()).await?;
+    // Who owns the account of the first start is whoever started the server.
+    let is_operator = founding.is_some_and(|founding| founding.id == account.id);
+    let token = people
+        .owner_link(account.id, is_operator, SystemTime::now())
+        .await?;
+    Ok(sign_in_link(&settings.public_url, &token))
 }
 
 fn key_line(key: &accounts::ApiKey) -> String {

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -17,13 +17,14 @@ use super::database::Database;
 use super::{Failure, catalog, monthly, upstreams};
 use crate::accounts::{Accounts, FirstKeys, SealingSecrets, secrets};
 use crate::adapters::handlers::{Api, TaskMessages};
-use crate::adapters::{Faces, Options, Parts, server};
+use crate::adapters::{Faces, Options, Parts, server, sign_in_link};
 use crate::assets::Assets;
 use crate::catalog::Current;
 use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation, LostSubmissions};
 use crate::ledger::Ledger;
+use crate::people::People;
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
 use crate::spec::method::Registry;
@@ -51,9 +52,15 @@ pub struct Running {
     faces: tokio::task::JoinHandle<()>,
     monthly: tokio::task::JoinHandle<()>,
     follower: Option<tokio::task::JoinHandle<()>>,
+    sign_in_link: Option<String>,
 }
 
 impl Running {
+    /// The link that signs in the first person of all; none: somebody has signed in before, or could have.
+    pub fn sign_in_link(&self) -> Option<&str> {
+        self.sign_in_link.as_deref()
+    }
+
     /// Ends it in order.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -96,6 +103,9 @@ pub async fn run(settings: Settings) -> Result<ExitCode, Failure> {
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
     };
     tell_place(&settings, begun);
+    if let Some(link) = running.sign_in_link() {
+        tell_link(link);
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -136,6 +146,7 @@ pub async fn start(
             faces,
             generation,
             deliverer,
+            sign_in_link,
         }) => {
             let serving = tokio::spawn(server::serve(
                 listener,
@@ -151,6 +162,7 @@ pub async fn start(
                 faces: serving,
                 monthly,
                 follower,
+                sign_in_link,
             })
         }
         Err(error) => {
@@ -165,6 +177,7 @@ struct House {
     faces: Faces,
     generation: Arc<Generation>,
     deliverer: Deliverer,
+    sign_in_link: Option<String>,
 }
 
 /// Puts the rooms together.
@@ -180,6 +193,8 @@ async fn assemble(
     if let Some(dev) = accounts.first_start(show).await? {
         ledger.open(dev.id, FIRST_CREDITS, FIRST_NOTE).await?;
     }
+    let people = People::open(store.clone()).await?;
+    let sign_in_link = first_sign_in(&accounts, &people, &settings.public_url).await?;
     let assets = Assets::local(
         &settings.data_dir.join("assets"),
         secret(&store, LINK_SECRET).await?,
@@ -191,7 +206,8 @@ async fn assemble(
             settings.data_dir.display()
         )
     })?;
-    let gate = Arc::new(Gate::new(accounts.clone(), tokens(settings)?)?);
+    let gate = Gate::new(accounts.clone(), tokens(settings)?)?.with_people(people.clone());
+    let gate = Arc::new(gate);
     let parts = generation::Parts {
         store: store.clone(),
         ledger: ledger.clone(),
@@ -238,6 +254,8 @@ async fn assemble(
         generation: generation.clone(),
         ledger,
         lost_submissions: Arc::new(LostSubmissions::new(store.clone())),
+        people: people.clone(),
+        public_url: settings.public_url.clone(),
         webhooks,
         stop: stop.clone(),
     };
@@ -258,6 +276,7 @@ async fn assemble(
             assets,
             store,
             catalog,
+            people: Some(people),
             generation: Some(generation.clone()),
             options,
             stop: stop.clone(),
@@ -267,7 +286,21 @@ async fn assemble(
         faces,
         generation,
         deliverer,
+        sign_in_link,
     })
+}
+
+/// The link for the first person of all, who owns the account of the first start and runs the server.
+async fn first_sign_in(
+    accounts: &Accounts,
+    people: &People,
+    public_url: &str,
+) -> Result<Option<String>, Failure> {
+    let Some(founding) = accounts.founding().await? else {
+        return Ok(None);
+    };
+    let link = people.first_link(founding.id, SystemTime::now()).await?;
+    Ok(link.map(|token| sign_in_link(public_url, &token)))
 }
 
 /// A secret that all replicas share.
@@ -315,4 +348,11 @@ fn tell_place(settings: &Settings, begun: Instant) {
     println!("  MCP   {url}/api/mcp/mcp");
     println!("  REST  {url}/api/v1   described at {url}/openapi.json");
     println!("  gRPC  {}   (no TLS)", settings.listen);
+}
+
+fn tell_link(link: &str) {
+    println!();
+    println!("Nobody has signed in yet. This link does so once, within the hour:");
+    println!("  {link}");
+    println!("`piooy login-link ACCOUNT` makes another.");
 }

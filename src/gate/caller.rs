@@ -6,10 +6,12 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use super::Refusal;
-use crate::accounts::{Account, ApiKey, NewKey, Plan, Scopes, SpendingCaps};
+use crate::accounts::{Account, ApiKey, NewKey, Plan, Scope, Scopes, SpendingCaps};
+use crate::people::{Role, Session};
 
-/// Who calls, as the gate found out. Only [`Gate::authenticate`](super::Gate::authenticate) makes one, so code
-/// that takes a `Caller` can't be reached by someone whose key was not checked. Cheap to clone.
+/// Who calls, as the gate found out. Only [`Gate::authenticate`](super::Gate::authenticate) and
+/// [`Gate::authenticate_session`](super::Gate::authenticate_session) make one, so code that takes a `Caller` can't be
+/// reached by someone who was not checked. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub(super) account: Arc<Account>,
@@ -19,6 +21,7 @@ pub struct Caller {
     pub(super) scopes: Scopes,
     pub(super) caps: SpendingCaps,
     pub(super) valid_until: Option<SystemTime>,
+    pub(super) session: Option<Arc<Session>>,
 }
 
 impl Caller {
@@ -32,7 +35,7 @@ impl Caller {
         &self.account.name
     }
 
-    /// The key that was shown; none when it was a token.
+    /// The key that was shown; none when it was a token or a session.
     pub fn key_id(&self) -> Option<Uuid> {
         self.key_id
     }
@@ -78,6 +81,24 @@ impl Caller {
             return Err(Refusal::AccountsOwnKeyNeeded);
         }
         Ok(())
+    }
+
+    /// The session, when a person is signed in.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_deref()
+    }
+
+    /// Checks that this caller may say who else may sign in to the account, as its owners may.
+    pub fn may_appoint(&self) -> Result<(), Refusal> {
+        let may = match &self.session {
+            Some(session) => session.role == Role::Owner,
+            None => {
+                let needed = [Scope::Generate, Scope::Read, Scope::Keys];
+                let has_all = needed.iter().all(|scope| self.scopes.contains(*scope));
+                has_all && !self.test && self.caps.is_none()
+            }
+        };
+        may.then_some(()).ok_or(Refusal::OwnerNeeded)
     }
 
     /// Checks that `new` may do nothing that this caller may not, and spend nothing beside its caps.

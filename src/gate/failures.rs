@@ -22,13 +22,13 @@ const REFILL: Duration = Duration::from_secs(3);
 const CLOSED_MAX: usize = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Network {
+pub(super) enum Network {
     V4([u8; 4]),
     V6([u8; 8]),
 }
 
 impl Network {
-    fn of(address: IpAddr) -> Network {
+    pub(super) fn of(address: IpAddr) -> Network {
         match address.to_canonical() {
             IpAddr::V4(address) => Network::V4(address.octets()),
             IpAddr::V6(address) => {

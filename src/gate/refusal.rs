@@ -55,6 +55,24 @@ pub enum Refusal {
         "the account's keys for upstreams are set and deleted with a live key without spending caps"
     )]
     AccountsOwnKeyNeeded,
+    /// Somebody who is no owner was to say who may sign in.
+    #[error(
+        "this needs an owner of the account, or a live key without spending caps that has the scopes \
+         generate, read and keys"
+    )]
+    OwnerNeeded,
+    /// The session is over.
+    #[error("the session has ended; sign in again")]
+    SessionEnded,
+    /// A session was shown by something that is no page of this server.
+    #[error("a session is only taken from pages of this server; other programs show an API key")]
+    ForeignPage,
+    /// Too many tries to sign in.
+    #[error("too many attempts to sign in; come back in {} s", whole_seconds(*retry_after))]
+    TooManySignIns {
+        /// When another try will be looked at.
+        retry_after: Duration,
+    },
     /// The account's budget is spent.
     #[error("the account's {} calls per minute are spent; come back in {} s", allowance.limit, whole_seconds(*retry_after))]
     RateLimited {
@@ -166,6 +184,10 @@ impl Refusal {
             | Refusal::LiveKeyNeeded
             | Refusal::UncappedKeyNeeded
             | Refusal::AccountsOwnKeyNeeded
+            | Refusal::OwnerNeeded
+            | Refusal::SessionEnded
+            | Refusal::ForeignPage
+            | Refusal::TooManySignIns { .. }
             | Refusal::RateLimited { .. }
             | Refusal::TooManyFailures { .. }
             | Refusal::Unavailable(_) => false,

@@ -122,6 +122,12 @@ reasons! {
     UpstreamKeyNotFound "UPSTREAM_KEY_NOT_FOUND" 5 404 never Caller;
     /// The server takes no keys for upstreams; its operator has not set what they would be sealed with.
     UpstreamKeysNotOffered "UPSTREAM_KEYS_NOT_OFFERED" 9 422 never Operator;
+    /// The account has no such member, and no such invitation.
+    MemberNotFound "MEMBER_NOT_FOUND" 5 404 never Caller;
+    /// There is a member or an invitation with that e-mail address already.
+    MemberExists "MEMBER_EXISTS" 6 409 never Caller;
+    /// The account would be without an owner.
+    LastOwner "LAST_OWNER" 9 422 never Caller;
     /// The account has no such webhook.
     WebhookNotFound "WEBHOOK_NOT_FOUND" 5 404 never Caller;
     /// The account has no such delivery.

@@ -10,6 +10,7 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
+//! | [`signin`], [`sessions`], [`members`], [`settings`] | people sign in, stay signed in, and do what their role allows |
 //! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
 //! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
@@ -26,6 +27,7 @@
 mod answers;
 mod availability;
 mod bridge;
+mod browser;
 mod credits;
 mod discovery;
 mod documents;
@@ -44,6 +46,7 @@ mod mcp_sse;
 mod mcp_streams;
 mod mcp_tasks;
 mod mcp_tools;
+mod members;
 mod one_method;
 mod pages;
 mod panics;
@@ -53,5 +56,8 @@ mod reload;
 mod rest;
 mod rest_tasks;
 mod server;
+mod sessions;
+mod settings;
+mod signin;
 mod uploads;
 mod webhooks;

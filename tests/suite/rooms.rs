@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with those it may use beside itself. `main`, `cli` and `lib` put the rooms together and may use all.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     (
         "adapters",
         &[
@@ -16,13 +16,15 @@ const ROOMS: [(&str, &[&str]); 13] = [
             "gate",
             "generation",
             "ledger",
+            "people",
             "providers",
             "spec",
             "store",
             "webhooks",
         ],
     ),
-    ("gate", &["accounts", "spec"]),
+    ("gate", &["accounts", "people", "spec"]),
+    ("people", &["accounts", "store"]),
     (
         "generation",
         &[

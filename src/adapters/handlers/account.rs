@@ -342,6 +342,7 @@ fn key_message(key: accounts::ApiKey) -> ApiKey {
         created_at: Some(timestamp(key.created_at)),
         expires_at: key.expires_at.map(timestamp),
         revoked_at: key.revoked_at.map(timestamp),
+        last_used_at: key.last_used_at.map(timestamp),
         spending_caps: (!key.caps.is_none()).then(|| caps_message(key.caps)),
     }
 }

@@ -79,6 +79,7 @@ impl Echo {
             assets: Assets::local(data.path(), [7; 32], &public_url).expect("a place for files"),
             store,
             catalog: Current::new(Catalog::builtin()),
+            people: None,
             generation: None,
             options: Options {
                 public_url: public_url.clone(),

@@ -70,6 +70,7 @@ async fn health_and_reflection_need_no_key() {
         "AdminService",
         "CatalogService",
         "GenerationService",
+        "PeopleService",
         "WebhookService",
     ];
     assert_eq!(

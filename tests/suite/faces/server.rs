@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -117,25 +118,8 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = support::database().await;
         let data = tempfile::tempdir().expect("a directory can be made");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("a port").to_string();
-        let url = format!("http://{address}");
-        let flags = [
-            ("listen", address),
-            ("public_url", url.clone()),
-            ("data_dir", data.path().display().to_string()),
-        ];
-        let flags: BTreeMap<String, String> = flags
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        let environment = environment
-            .iter()
-            .copied()
-            .chain([("DATABASE_URL", database.url())])
-            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        let settings = Settings::load(flags, environment, no_file).expect("good settings");
+        let (listener, url) = listen().await;
+        let settings = settings(&url, data.path(), database.url(), environment);
 
         support::speak_tls();
         let keys = Mutex::new(None);
@@ -159,6 +143,12 @@ impl Server {
             data,
             running,
         }
+    }
+
+    /// The link that signs in the first person.
+    pub fn sign_in_link(&self) -> &str {
+        let link = self.running.sign_in_link();
+        link.expect("a first start makes a link")
     }
 
     /// Stops the server as a signal does.
@@ -227,4 +217,55 @@ pub async fn new_key(accounts: &Accounts, account: &str, scopes: &[Scope], test:
     };
     let made = accounts.create_key(account.id, new).await;
     made.expect("a key can be made").0.expose().to_owned()
+}
+
+/// A port, and the address by which it is reached.
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("a port"));
+    (listener, url)
+}
+
+fn settings(url: &str, data: &Path, database_url: &str, environment: &[(&str, &str)]) -> Settings {
+    let flags = [
+        ("listen", url.trim_start_matches("http://").to_owned()),
+        ("public_url", url.to_owned()),
+        ("data_dir", data.display().to_string()),
+    ];
+    let flags: BTreeMap<String, String> = flags
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let environment = environment
+        .iter()
+        .copied()
+        .chain([("DATABASE_URL", database_url)])
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let no_file = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+    Settings::load(flags, environment, no_file).expect("good settings")
+}
+
+/// Another server on the database and the files of a first.
+pub struct Replica {
+    pub url: String,
+    running: Running,
+}
+
+impl Replica {
+    pub async fn of(server: &Server) -> Self {
+        let (listener, url) = listen().await;
+        let settings = settings(&url, server.data.path(), server.database.url(), &[]);
+        let running = piooy::cli::start(&settings, listener, &|_| panic!("this is no first start"));
+        let running = running.await.expect("the replica starts");
+        assert_eq!(
+            running.sign_in_link(),
+            None,
+            "somebody could have signed in"
+        );
+        Self { url, running }
+    }
+
+    pub async fn stop(self) {
+        self.running.stop().await;
+    }
 }

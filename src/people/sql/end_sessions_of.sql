@@ -1,0 +1,2 @@
+DELETE FROM sessions
+WHERE person_id = $1

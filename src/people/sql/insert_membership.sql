@@ -1,0 +1,2 @@
+INSERT INTO memberships (account_id, person_id, role)
+VALUES ($1, $2, $3)

@@ -1,0 +1,2 @@
+DELETE FROM memberships
+WHERE account_id = $1 AND person_id = $2

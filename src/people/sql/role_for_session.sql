@@ -1,0 +1,3 @@
+SELECT role
+FROM memberships
+WHERE account_id = $1 AND person_id = $2

@@ -1,0 +1,3 @@
+UPDATE people
+SET email = $2
+WHERE id = $1

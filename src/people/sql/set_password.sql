@@ -1,0 +1,3 @@
+UPDATE people
+SET password_hash = $2
+WHERE id = $1
