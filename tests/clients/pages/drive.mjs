@@ -35,8 +35,8 @@ function none(found, what) {
   if (found.length > 0) throw new Error(`${what}:\n${found.join("\n")}`);
 }
 
-async function look(path, status, screen, scheme) {
-  const context = await browser.newContext({ viewport: SCREENS[screen], colorScheme: scheme });
+async function look(path, status, screen, scheme, session) {
+  const context = await browser.newContext({ viewport: SCREENS[screen], colorScheme: scheme, storageState: session });
   try {
     const page = await context.newPage();
     const complaints = [];
@@ -66,6 +66,17 @@ async function look(path, status, screen, scheme) {
   }
 }
 
+/** Runs a check and says how it went. */
+async function check(name, run) {
+  if (process.env.PIOOY_ONLY && !name.includes(process.env.PIOOY_ONLY)) return;
+  try {
+    await run();
+    say({ name });
+  } catch (error) {
+    say({ name, why: String(error.stack) });
+  }
+}
+
 const sitemap = await (await fetch(`${ROOT}/sitemap.xml`)).text();
 const listed = [...sitemap.matchAll(/<loc>([^<]+)<\/loc>/g)].map(([, address]) => address.slice(ROOT.length));
 const isModel = (path) => path.startsWith("/models/");
@@ -83,14 +94,92 @@ for (const [path, status] of pages) {
   for (const screen of Object.keys(SCREENS)) {
     for (const scheme of SCHEMES) {
       if (!whole && (screen === "wide") !== (scheme === "light")) continue;
-      const name = `${path}, ${screen}, ${scheme}`;
-      if (process.env.PIOOY_ONLY && !name.includes(process.env.PIOOY_ONLY)) continue;
-      try {
-        await look(path, status, screen, scheme);
-        say({ name });
-      } catch (error) {
-        say({ name, why: String(error.stack) });
-      }
+      await check(`${path}, ${screen}, ${scheme}`, () => look(path, status, screen, scheme));
+    }
+  }
+}
+
+/** What a face answers whoever shows this key. */
+async function asked(key) {
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/json", accept: "application/json, text/event-stream" };
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" });
+  const rest = await fetch(`${ROOT}/api/v1/models`, { headers });
+  const mcp = await fetch(`${ROOT}/api/mcp/mcp`, { method: "POST", headers, body });
+  return [rest.status, mcp.status];
+}
+
+/** The session of whoever opens a link and presses its button. */
+async function signIn(link) {
+  const context = await browser.newContext({ viewport: SCREENS.wide });
+  const page = await context.newPage();
+  await page.goto(link, { timeout: PATIENCE });
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Account" }).waitFor({ timeout: PATIENCE });
+  return context;
+}
+
+// A person: in by the link, a key made, copied and used, and revoked.
+const person = await signIn(process.env.PIOOY_LINK);
+await check("a link signs in once", async () => {
+  const other = await browser.newContext();
+  const page = await other.newPage();
+  await page.goto(process.env.PIOOY_LINK, { timeout: PATIENCE });
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("alert").waitFor({ timeout: PATIENCE });
+  await other.close();
+});
+await check("a key is made, copied and used, and is refused everywhere within a second of its end", async () => {
+  const page = await person.newPage();
+  await page.goto(`${ROOT}/settings/apikeys`, { timeout: PATIENCE });
+  await page.getByLabel("Name").fill("booth <b>1</b>");
+  await page.getByLabel("Live: spends credits").check();
+  await page.getByRole("button", { name: "Make the key" }).click();
+  await page.getByRole("heading", { name: "Your new key" }).waitFor({ timeout: PATIENCE });
+  if (process.env.PIOOY_PICTURES) await page.screenshot({ path: `${process.env.PIOOY_PICTURES}/made.png`, fullPage: true });
+  await person.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.locator(".snippet", { hasText: "piooy_live_" }).first().getByRole("button", { name: "Copy" }).click();
+  const key = await page.evaluate(() => navigator.clipboard.readText());
+  if (!/^piooy_live_\w+$/.test(key)) throw new Error(`what is copied is ${key}`);
+  const before = await asked(key);
+  if (before.join() !== "200,200") throw new Error(`the key is answered ${before}`);
+  await page.getByRole("link", { name: "Done: I have copied it" }).click();
+  if ((await page.content()).includes(key)) throw new Error("the key is shown again");
+  await page.getByRole("link", { name: "Revoke booth" }).click();
+  await page.getByRole("button", { name: "Revoke the key" }).click();
+  await page.getByText("revoked").waitFor({ timeout: PATIENCE });
+  await page.waitForTimeout(1000);
+  const after = await asked(key);
+  if (after.join() !== "401,401") throw new Error(`the revoked key is answered ${after}`);
+  await page.close();
+});
+await check("a second member joins by invitation, with a password, and looks on", async () => {
+  const page = await person.newPage();
+  await page.goto(`${ROOT}/settings/account`, { timeout: PATIENCE });
+  const form = page.locator("form", { hasText: "Invite somebody" });
+  await form.getByLabel("E-mail address").fill("ann@example.org");
+  await form.getByLabel("Role").selectOption("VIEWER");
+  await form.getByRole("button").click();
+  const link = await page.locator(".snippet code").textContent();
+  const other = await browser.newContext();
+  const guest = await other.newPage();
+  await guest.goto(link, { timeout: PATIENCE });
+  await guest.getByLabel("Choose a password").fill("a lighthouse at dusk");
+  await guest.getByRole("button", { name: "Join" }).click();
+  await guest.getByText("VIEWER").first().waitFor({ timeout: PATIENCE });
+  await guest.getByRole("button", { name: "Sign out" }).click();
+  await guest.getByLabel("E-mail address").fill("ann@example.org");
+  await guest.getByLabel("Password").fill("a lighthouse at dusk");
+  await guest.getByRole("button", { name: "Sign in" }).click();
+  await guest.getByText("VIEWER").first().waitFor({ timeout: PATIENCE });
+  await other.close();
+  await page.close();
+});
+const session = await person.storageState();
+for (const screen of Object.keys(SCREENS)) {
+  for (const scheme of SCHEMES) {
+    await check(`/signin, ${screen}, ${scheme}`, () => look("/signin", 200, screen, scheme));
+    for (const path of ["/settings/apikeys", "/settings/account"]) {
+      await check(`${path}, ${screen}, ${scheme}`, () => look(path, 200, screen, scheme, session));
     }
   }
 }

@@ -43,7 +43,7 @@ async fn a_key_is_made_as_the_form_says() {
     // When it was last used is written down beside the call.
     for _ in 0..100 {
         let row = page.between("<th scope=\"row\">agent</th>", "</tr>");
-        if !row.contains("<td>never</td>") {
+        if !row.contains("data-label=\"Last used\">never</td>") {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
