@@ -4,7 +4,7 @@ use piooy::generation::Status;
 use piooy::providers::FailureReason;
 
 use super::fixture::{CREDITS, Fixture, PICTURE, ended, routed, short_lived, until};
-use super::upstream::{Upstream, Verdict, providers};
+use super::upstream::{Reply, Upstream, Verdict, providers};
 
 /// A task was failed and paid back by its time-out, the upstream delivered (and billed) all the same,
 /// and nobody ever saw the picture: elizaOS/eliza#11862.
@@ -52,7 +52,12 @@ async fn what_comes_after_the_deadline_is_kept_and_costs_nothing() {
 
     // That was the one change a final row may see.
     let client = fixture.database.store().client().await.unwrap();
-    for change in ["late_outputs = '[]'", "late_outputs = NULL", "progress = 1"] {
+    for change in [
+        "late_outputs = '[]'",
+        "late_outputs = NULL",
+        "upstream_id = 'another'",
+        "progress = 1",
+    ] {
         let statement = format!("UPDATE tasks SET {change}");
         assert!(client.execute(&statement, &[]).await.is_err(), "{change}");
     }
@@ -107,4 +112,30 @@ async fn an_upstream_that_stops_is_not_asked_again() {
     let mut polled = upstream.polled().split_off(polls);
     polled.dedup();
     assert_eq!(polled.len(), 1, "only the other one was");
+}
+
+/// An upstream may answer a submission just when another node ends the task. The id is all that leads to the job.
+#[tokio::test]
+async fn the_id_of_a_job_is_kept_that_is_answered_after_the_end() {
+    let fixture = Fixture::new().await;
+    let upstream = Upstream::new("fal").replies(&[Reply::AcceptAndHang]);
+    let node = fixture
+        .node_with(providers(&[&upstream]), short_lived())
+        .await;
+    let caller = fixture.live().await;
+    let task = node.submit(&caller, routed("a fox"), None).await.unwrap();
+    let failed = ended(&node, &caller, task.id).await;
+    let client = fixture.database.store().client().await.unwrap();
+    let account = fixture.account.id;
+    let arrive =
+        "SELECT tasks_arrive(ARRAY[$1::uuid], ARRAY[$2::uuid], ARRAY[$3::int4], ARRAY[$4::text])";
+    let kept = "SELECT upstream_id FROM tasks";
+    for (attempt, id, expected) in [(2, "6", None), (1, "7", Some("7")), (1, "8", Some("7"))] {
+        let arrived = client.execute(arrive, &[&account, &task.id, &attempt, &id]);
+        arrived.await.unwrap();
+        let row = client.query_one(kept, &[]).await.unwrap();
+        assert_eq!(row.get::<_, Option<&str>>(0), expected, "{attempt} {id}");
+    }
+    assert_eq!(node.get(&caller, task.id).await.unwrap(), failed);
+    fixture.assert_sound().await;
 }
