@@ -131,8 +131,10 @@ async fn the_id_of_a_job_is_kept_that_is_answered_after_the_end() {
         "SELECT tasks_arrive(ARRAY[$1::uuid], ARRAY[$2::uuid], ARRAY[$3::int4], ARRAY[$4::text])";
     let kept = "SELECT upstream_id FROM tasks";
     for (attempt, id, expected) in [(2, "6", None), (1, "7", Some("7")), (1, "8", Some("7"))] {
-        let arrived = client.execute(arrive, &[&account, &task.id, &attempt, &id]);
-        arrived.await.unwrap();
+        client
+            .execute(arrive, &[&account, &task.id, &attempt, &id])
+            .await
+            .unwrap();
         let row = client.query_one(kept, &[]).await.unwrap();
         assert_eq!(row.get::<_, Option<&str>>(0), expected, "{attempt} {id}");
     }
