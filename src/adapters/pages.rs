@@ -188,11 +188,10 @@ impl Frame {
         }
     }
 
-    fn links(&self) -> [Link; 4] {
+    fn links(&self) -> [Link; 3] {
         let link = |name, path, below: &str| self.link(name, path, below);
         [
             link("Models", "models", "models"),
-            link("Generate", "generate", "generate"),
             link("Docs", "docs/api", "docs/"),
             match self.person {
                 Some(_) => link("Settings", "settings/apikeys", "settings/"),

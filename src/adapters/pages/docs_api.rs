@@ -1,4 +1,5 @@
-//! `/docs/api`: the OpenAPI document for people, with the address of this server in every example.
+//! `/docs/api` and `/docs/errors`: the OpenAPI document for people, with the address of this server in every
+//! example.
 //!
 //! An operation shows what it takes and what it answers; messages that several of them share are told
 //! once, below. A request message is told where it is first taken.
@@ -19,17 +20,41 @@ use crate::spec::v1::METHODS;
 use crate::spec::{self, OPENAPI};
 
 const PATH: &str = "/docs/api";
+const ERRORS: &str = "/docs/errors";
 
-/// The message of every failure, which has a section of its own.
+/// The message of every failure, which has a page of its own.
 const ERROR: &str = "Error";
 
-/// The page. Written once.
+/// The pages. Written once.
 pub fn router(house: &Shared) -> Router {
     let document = serde_json::from_str(OPENAPI).expect("the build writes JSON");
-    Router::new().route(
-        PATH,
-        page(&ApiPage::of(&document, &house.parts.options)).route(),
-    )
+    let options = &house.parts.options;
+    Router::new()
+        .route(PATH, page(&ApiPage::of(&document, options)).route())
+        .route(ERRORS, page(&ErrorsPage::of(&document, options)).route())
+}
+
+#[derive(Template)]
+#[template(path = "docs_errors.html")]
+struct ErrorsPage {
+    frame: Frame,
+    fields: Vec<Field>,
+    reasons: Vec<ReasonRow>,
+}
+
+impl ErrorsPage {
+    fn of(document: &Value, options: &Options) -> Self {
+        Self {
+            frame: Frame::new(
+                options,
+                ERRORS,
+                "Errors",
+                "Every reason for which a call fails, its status, whether to try again, and who can mend it.",
+            ),
+            fields: fields(&document["components"]["schemas"][ERROR]),
+            reasons: reasons(),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -42,8 +67,6 @@ struct ApiPage {
     common: Vec<String>,
     tags: Vec<Tag>,
     messages: Vec<Message>,
-    error: Vec<Field>,
-    reasons: Vec<ReasonRow>,
     services: Vec<&'static str>,
     list: Snippet,
     mcp: String,
@@ -163,8 +186,6 @@ impl ApiPage {
                     fields: fields(schema),
                 })
                 .collect(),
-            error: schemas.get(ERROR).map(fields).unwrap_or_default(),
-            reasons: reasons(),
             services,
             list: Snippet::shell(
                 "Terminal",

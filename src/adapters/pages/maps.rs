@@ -45,7 +45,7 @@ async fn sitemap(State(house): State<Shared>, headers: HeaderMap) -> Response {
         .models()
         .iter()
         .map(|model| format!("/models/{}", model.slug));
-    let pages = ["/", "/models", "/docs/api", "/docs/mcp"].map(str::to_owned);
+    let pages = ["/", "/models", "/docs/api", "/docs/errors", "/docs/mcp"].map(str::to_owned);
     let mut text = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n",
     );
@@ -82,7 +82,8 @@ fn llms_text(house: &House) -> String {
     let _ = write!(
         text,
         "\n## Documentation\n\n\
-         - [API reference]({url}/docs/api): every call, field and error\n\
+         - [API reference]({url}/docs/api): every call and field\n\
+         - [Errors]({url}/docs/errors): every reason for which a call fails, and what to do\n\
          - [OpenAPI document]({url}/openapi.json): the same for programs\n\
          - [Connecting agents]({url}/docs/mcp): configuration of MCP clients\n"
     );

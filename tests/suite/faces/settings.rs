@@ -146,7 +146,4 @@ async fn every_field_of_a_form_has_a_label() {
         }
         assert_eq!(page.text.matches("<h1").count(), 1);
     }
-    for path in ["/web/settings.css", "/web/settings.js"] {
-        assert_eq!(owner.get(path).await.status, 200);
-    }
 }
