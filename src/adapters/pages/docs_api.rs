@@ -503,7 +503,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_and_message_is_on_the_page_once() {
+    fn every_operation_message_and_reason_is_on_its_page_once() {
         let document: Value = serde_json::from_str(OPENAPI).expect("is JSON");
         let options = Options {
             public_url: "https://gw.example".to_owned(),
@@ -514,7 +514,10 @@ mod tests {
             mcp_sse: true,
         };
         let page = ApiPage::of(&document, &options).render().expect("is text");
-        let anchors = |id: &str| page.matches(&format!(" id=\"{id}\"")).count();
+        let errors = ErrorsPage::of(&document, &options);
+        let errors = errors.render().expect("is text");
+        let places = |page: &str, id: &str| page.matches(&format!(" id=\"{id}\"")).count();
+        let anchors = |id: &str| places(&page, id);
         let verbs = document["paths"]
             .as_object()
             .into_iter()
@@ -529,13 +532,14 @@ mod tests {
             .as_object()
             .into_iter()
             .flat_map(Map::keys)
+            .filter(|name| *name != ERROR)
         {
             assert_eq!(anchors(&format!("message-{name}")), 1, "{name}");
         }
         for reason in Reason::ALL {
-            assert_eq!(anchors(reason.row().word), 1);
+            assert_eq!(places(&errors, reason.row().word), 1);
         }
-        assert_eq!(page.matches("localhost").count(), 0);
+        assert_eq!((page + &errors).matches("localhost").count(), 0);
     }
 
     #[test]
