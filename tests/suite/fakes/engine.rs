@@ -125,7 +125,11 @@ impl Engine {
         let directives = self.directives(prompt);
         let mut state = self.lock();
         state.next += 1;
-        let id = format!("{:08}-fake", state.next);
+        // What is still on its way from an earlier time must not find a job of this one.
+        let id = match state.chaos {
+            None => format!("{:08}-fake", state.next),
+            Some(seed) => format!("{:08}-{seed:016x}", state.next),
+        };
         *state.accepted.entry(prompt.to_owned()).or_default() += 1;
         let taken = Taken {
             id: id.clone(),

@@ -674,7 +674,7 @@ impl<'a> History<'a> {
                 assert_eq!(is_delivered, delivers, "{end:?} {paid:?}");
                 self.tally.count("as told");
             }
-            self.written_down(asked, &paid).await;
+            self.written_down(end, &paid).await;
             charged += end.credits.charged;
         }
         for end in ends {
@@ -694,21 +694,20 @@ impl<'a> History<'a> {
     }
 
     /// Whoever asks for a job has its id in the row first, unless the id is what is asked for.
-    async fn written_down(&self, asked: &Asked, paid: &[Taken]) {
+    async fn written_down(&self, end: &Task, paid: &[Taken]) {
         let can_look_up = self.upstreams.iter().any(|upstream| upstream.is_comfyui());
         let job = paid.iter().find(|job| job.polls > 0 && !can_look_up);
         let Some(job) = job else {
             return;
         };
         let client = self.world.fixture.database.store().client().await.unwrap();
-        let statement = "SELECT upstream_id FROM tasks WHERE id = $1";
-        let row = client.query_one(statement, &[&asked.id]).await.unwrap();
-        let written: Option<String> = row.get(0);
+        let statement = "SELECT upstream_id, to_jsonb(tasks)::text FROM tasks WHERE id = $1";
+        let row = client.query_one(statement, &[&end.id]).await.unwrap();
+        let (written, row): (Option<&str>, &str) = (row.get(0), row.get(1));
         assert!(
-            written.as_ref().is_some_and(|id| id.ends_with(&job.id)),
-            "{} is {}, not {written:?}",
-            asked.prompt,
-            job.id
+            written.is_some_and(|id| id.ends_with(&job.id)),
+            "{job:?} is not written down: {row} (hasty: {})",
+            self.hasty
         );
     }
 }
