@@ -42,6 +42,8 @@ pub struct Taken {
     pub directives: Directives,
     /// Whether somebody asked for it to be stopped before it was done.
     pub canceled: bool,
+    /// Whether somebody had it deleted when it was done: it was made, and nobody finds it any more.
+    pub deleted: bool,
     /// How often it was asked for.
     pub polls: u32,
     /// How often its files were asked for.
@@ -76,6 +78,13 @@ struct State {
     /// Submissions taken, by prompt.
     accepted: BTreeMap<String, u32>,
     next: u32,
+}
+
+impl State {
+    /// A job that can be found.
+    fn find(&mut self, id: &str) -> Option<&mut Taken> {
+        self.jobs.get_mut(id).filter(|job| !job.deleted)
+    }
 }
 
 impl Engine {
@@ -137,6 +146,7 @@ impl Engine {
             body,
             directives,
             canceled: false,
+            deleted: false,
             polls: 0,
             fetches: 0,
             taken_at: Instant::now(),
@@ -169,7 +179,7 @@ impl Engine {
         self.jobs_of(prompt).pop()
     }
 
-    /// The jobs that were taken for a prompt.
+    /// The jobs that were taken for a prompt, also those that were deleted.
     pub fn jobs_of(&self, prompt: &str) -> Vec<Taken> {
         let state = self.lock();
         let jobs = state.jobs.values().filter(|job| job.prompt == prompt);
@@ -178,7 +188,7 @@ impl Engine {
 
     /// A job by its id.
     pub fn job(&self, id: &str) -> Option<Taken> {
-        self.lock().jobs.get(id).cloned()
+        self.lock().find(id).cloned()
     }
 
     /// Asks how a job stands; `None` when the fake does not know it, or has forgotten it. `Err` is an
@@ -186,7 +196,7 @@ impl Engine {
     pub fn poll(&self, id: &str) -> Result<Option<(Taken, Stage)>, Box<Response>> {
         let job = {
             let mut state = self.lock();
-            let Some(job) = state.jobs.get_mut(id) else {
+            let Some(job) = state.find(id) else {
                 return Ok(None);
             };
             job.polls += 1;
@@ -222,7 +232,7 @@ impl Engine {
     /// Stops a job that is not done; whether it was stopped.
     pub fn cancel(&self, id: &str) -> bool {
         let mut state = self.lock();
-        let Some(job) = state.jobs.get_mut(id) else {
+        let Some(job) = state.find(id) else {
             return false;
         };
         if let Stage::Ended(_) = job.stage() {
@@ -232,16 +242,18 @@ impl Engine {
         true
     }
 
-    /// Forgets a job and its files.
-    pub fn forget(&self, id: &str) {
-        self.lock().jobs.remove(id);
+    /// Deletes a job that is done, and its files.
+    pub fn delete(&self, id: &str) {
+        if let Some(job) = self.lock().find(id) {
+            job.deleted = true;
+        }
     }
 
     /// Gives out a job's file; `video` says of which kind.
     pub fn file(&self, id: &str, video: bool) -> Response {
         let job = {
             let mut state = self.lock();
-            let Some(job) = state.jobs.get_mut(id) else {
+            let Some(job) = state.find(id) else {
                 return StatusCode::NOT_FOUND.into_response();
             };
             job.fetches += 1;

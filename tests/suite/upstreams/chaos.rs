@@ -243,7 +243,7 @@ impl Upstream {
     /// How a job has to end that we know of: whether it is to be delivered, if that can be told.
     fn verdict(&self, clips: bool, job: &Taken) -> Option<Option<bool>> {
         let is_known = job.polls > 0 || self.is_comfyui();
-        if self.is_at_once(clips) || !is_known || job.canceled {
+        if self.is_at_once(clips) || !is_known || job.canceled || job.deleted {
             return None;
         }
         match job.directives.job {
@@ -667,7 +667,7 @@ impl<'a> History<'a> {
                 self.look_at_files(end).await;
             }
             if end.status == Status::Canceled {
-                let goes_on = paid.iter().find(|job| !job.canceled);
+                let goes_on = paid.iter().find(|job| !job.canceled && !job.deleted);
                 assert!(goes_on.is_none(), "{end:?} {goes_on:?}");
             }
             if let Some(delivers) = asked.delivers {
