@@ -127,6 +127,7 @@ def openapi(report: Report, http: Http) -> None:
     image = {"model": "z-image-turbo", "prompt": "a fox", "provider": "sandbox"}
     clip = {"model": "veo-3-1", "prompt": "a fox", "duration": "5", "provider": "sandbox"}
     made = http.data("POST", "/api/v1/apikeys", {"name": "described", "expiresAt": "2099-01-01T00:00:00Z"})["apiKey"]["id"]
+    invited = http.data("POST", "/api/v1/members", {"email": "ann@example.org", "role": "MEMBER"})["member"]["id"]
     calls = [
         ("post", "/api/v1/generate/image", None, image, 200),
         ("post", "/api/v1/generate/image", None, {**image, "model": "x"}, 404),
@@ -149,6 +150,12 @@ def openapi(report: Report, http: Http) -> None:
         ("post", "/api/v1/apikeys", None, {"name": "another", "test": True}, 200),
         ("get", "/api/v1/apikeys", None, None, 200),
         ("delete", "/api/v1/apikeys/{id}", made, None, 200),
+        ("post", "/api/v1/members", None, {"email": "bob@example.org", "role": "VIEWER"}, 200),
+        ("post", "/api/v1/members", None, {"email": "bob@example.org", "role": "VIEWER"}, 409),
+        ("get", "/api/v1/members", None, None, 200),
+        ("post", "/api/v1/members/{id}/role", invited, {"role": "OWNER"}, 200),
+        ("post", "/api/v1/members/{id}/role", unknown, {"role": "OWNER"}, 404),
+        ("delete", "/api/v1/members/{id}", invited, None, 200),
         ("post", "/api/v1/uploads/link", None, None, 200),
         ("post", "/api/v1/webhooks", None, {"url": "https://example.com/another"}, 200),
         ("post", "/api/v1/webhooks", None, {"url": "http://10.0.0.1/"}, 422),
