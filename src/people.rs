@@ -36,9 +36,9 @@ mod persons;
 mod sessions;
 mod tokens;
 
+pub use identities::Identity;
 pub use issuer::{Departure, Errand, Issuer, IssuerError, IssuerSettings, Return};
 pub use links::{Invitation, LinkToken, Proof};
-pub use identities::Identity;
 pub use members::{Member, Membership};
 pub use persons::Person;
 pub use sessions::{Refresh, Refreshed, Session};
@@ -144,7 +144,9 @@ pub enum PeopleError {
     )]
     IdentityUnknown,
     /// Somebody else is connected to this identity.
-    #[error("this sign-in is connected to somebody else here; sign in with it to go on as that person")]
+    #[error(
+        "this sign-in is connected to somebody else here; sign in with it to go on as that person"
+    )]
     IdentityTaken,
     /// What the OpenID provider has to do with it.
     #[error(transparent)]

@@ -6,7 +6,8 @@
 //! by setting out again and again. The provider's code works once, so coming back twice leads nowhere.
 //!
 //! What the provider publishes is read when it is first needed, after [`PUBLISHED_LIFE`], and when a signature fails
-//! that a new key might explain; for that not more than once in [`PUBLISHED_PAUSE`].
+//! that a new key might explain. Nobody but the provider can bring that about: it is the provider that hands out what
+//! is signed.
 //!
 //! **Bounds.** An answer is at most [`ANSWER_BYTES_MAX`] long and comes within [`ANSWER_MAX`], without redirects.
 
@@ -35,8 +36,6 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How old what the provider publishes may become.
 const PUBLISHED_LIFE: Duration = Duration::from_secs(60 * 60);
-/// How soon it is read again for a key that is not in it.
-const PUBLISHED_PAUSE: Duration = Duration::from_secs(30);
 /// The longest code of an error that is repeated.
 const CODE_LENGTH_MAX: usize = 60;
 
@@ -203,11 +202,7 @@ impl Issuer {
         let challenge = PkceCodeChallenge::from_code_verifier_sha256(&pkce_verifier);
         let (address, _, _) = published
             .client
-            .authorize_url(
-                CoreAuthenticationFlow::AuthorizationCode,
-                || csrf,
-                || once,
-            )
+            .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || csrf, || once)
             .add_scope(Scope::new("email".to_owned()))
             .set_pkce_challenge(challenge)
             .url();
@@ -253,7 +248,7 @@ impl Issuer {
         let nonce = Nonce::new(promise.nonce);
         let mut claims = read(&published.client, token, &nonce);
         if let Err(ClaimsVerificationError::SignatureVerification(_)) = claims {
-            published = self.published(PUBLISHED_PAUSE).await?;
+            published = self.published(Duration::ZERO).await?;
             claims = read(&published.client, token, &nonce);
         }
         let (subject, email) = claims.map_err(|error| self.untrue(error))?;
@@ -275,9 +270,8 @@ impl Issuer {
         let read = CoreProviderMetadata::discover_async(self.url.clone(), &self.caller()).await;
         let metadata = read.map_err(|error| self.unreachable(error))?;
         let methods = metadata.token_endpoint_auth_methods_supported();
-        let takes = |method: CoreClientAuthMethod| {
-            methods.is_some_and(|methods| methods.contains(&method))
-        };
+        let takes =
+            |method: CoreClientAuthMethod| methods.is_some_and(|methods| methods.contains(&method));
         // Without a word about it, it is the first (OpenID Connect Discovery 1.0 §3).
         let (basic, post) = (
             CoreClientAuthMethod::ClientSecretBasic,

@@ -9,8 +9,8 @@ use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 use super::{
-    INVITATION_LIFE, Identity, MEMBERS_MAX, Member, People, PeopleError, Role, SIGN_IN_LIFE, check_email,
-    identities, tokens,
+    INVITATION_LIFE, Identity, MEMBERS_MAX, Member, People, PeopleError, Role, SIGN_IN_LIFE,
+    check_email, identities, tokens,
 };
 use crate::store::StoreError;
 

@@ -66,10 +66,7 @@ pub fn router(house: &Shared) -> Router {
         )
         .route("/signin/oidc", get(open(house, oidc::sign_in)))
         .route(oidc::BACK, get(open(house, oidc::come_back)))
-        .route(
-            "/invitation/{token}/oidc",
-            get(open(house, oidc::accept)),
-        )
+        .route("/invitation/{token}/oidc", get(open(house, oidc::accept)))
         .route("/session/refresh", post(open(house, signin::refresh)))
         .route("/signout", post(signed_in(house, signin::sign_out)))
         .route(

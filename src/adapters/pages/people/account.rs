@@ -157,7 +157,11 @@ fn row(member: Member, own: &str) -> Row {
 }
 
 /// The page with what was wrong, where it is something that the visitor can mend.
-pub(super) async fn mend(visit: &Visit, visitor: &Visitor, error: ApiError) -> Result<Response, ApiError> {
+pub(super) async fn mend(
+    visit: &Visit,
+    visitor: &Visitor,
+    error: ApiError,
+) -> Result<Response, ApiError> {
     match error.reason {
         Reason::InvalidArgument | Reason::MemberExists | Reason::LastOwner => {
             page(visit, visitor, status_of(&error), &error.message, None).await

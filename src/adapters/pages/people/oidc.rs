@@ -83,7 +83,11 @@ pub async fn come_back(visit: Visit) -> Result<Response, ApiError> {
         error: query.get("error"),
         issuer: query.get("iss"),
     };
-    visit.house().parts.gate.admit_sign_in(visit.from, back.state)?;
+    visit
+        .house()
+        .parts
+        .gate
+        .admit_sign_in(visit.from, back.state)?;
     let token = visit.departure.as_deref();
     let token = token.ok_or(PeopleError::from(IssuerError::Interrupted))?;
     let identified = visit.people.identify(token, back, SystemTime::now());
