@@ -51,7 +51,7 @@ mod site;
 mod uploads;
 
 pub use mcp::{PATH as MCP_PATH, about};
-pub use pages::sign_in_link;
+pub use pages::{oidc_back, sign_in_link};
 
 /// What the faces need beside the methods.
 pub struct Parts {

@@ -5,6 +5,8 @@
 //! - A *membership* gives a person a [`Role`] in an account. An account that has an owner keeps one.
 //! - A *session* is one person working for one account in one browser (`sessions`). It is shown by a signed token
 //!   of ten minutes and kept alive by an opaque one that changes at each use; `tokens` makes and reads both.
+//! - An *identity* is somebody whom an OpenID provider knows (`identities`); it signs in the person whom it was
+//!   connected to. `issuer` asks the provider.
 //! - A *link* works once (`links`): it signs in someone who is known, or invites someone who is not.
 //!
 //! Nothing here is believed for longer than it takes to read it: the gate keeps what it reads for less than a
@@ -25,6 +27,8 @@ use uuid::Uuid;
 use crate::accounts::{AccountsError, secrets};
 use crate::store::{Store, StoreError};
 
+mod identities;
+mod issuer;
 mod links;
 mod members;
 mod password;
@@ -32,7 +36,9 @@ mod persons;
 mod sessions;
 mod tokens;
 
-pub use links::{Invitation, LinkToken};
+pub use identities::Identity;
+pub use issuer::{Departure, Errand, Issuer, IssuerError, IssuerSettings, Return};
+pub use links::{Invitation, LinkToken, Proof};
 pub use members::{Member, Membership};
 pub use persons::Person;
 pub use sessions::{Refresh, Refreshed, Session};
@@ -52,6 +58,8 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 pub const SIGN_IN_LIFE: Duration = Duration::from_secs(60 * 60);
 /// For how long an invitation works.
 pub const INVITATION_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// For how long somebody may take to sign in at an OpenID provider.
+pub const DEPARTURE_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Passwords hashed at once: each takes 19 MiB and a core.
 const HASHES_MAX: usize = 4;
@@ -129,6 +137,20 @@ pub enum PeopleError {
         /// Whom the invitation is for.
         email: String,
     },
+    /// Nobody is connected to this identity.
+    #[error(
+        "nobody here is connected to this sign-in; open your invitation first, or sign in otherwise and connect it on \
+         the page of your account"
+    )]
+    IdentityUnknown,
+    /// Somebody else is connected to this identity.
+    #[error(
+        "this sign-in is connected to somebody else here; sign in with it to go on as that person"
+    )]
+    IdentityTaken,
+    /// What the OpenID provider has to do with it.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     /// The account has no member or invitation with this id.
     #[error("the account has no member and no invitation with this id")]
     MemberUnknown,
@@ -173,6 +195,7 @@ pub struct People {
     store: Store,
     keys: Arc<Keys>,
     hashing: Arc<Semaphore>,
+    issuer: Option<Arc<Issuer>>,
 }
 
 impl People {
@@ -183,7 +206,19 @@ impl People {
             store,
             keys: Arc::new(Keys::new(&secret)),
             hashing: Arc::new(Semaphore::new(HASHES_MAX)),
+            issuer: None,
         })
+    }
+
+    /// Lets people sign in with this OpenID provider as well.
+    pub fn with_issuer(mut self, issuer: Issuer) -> People {
+        self.issuer = Some(Arc::new(issuer));
+        self
+    }
+
+    /// What the OpenID provider is called that people may sign in with.
+    pub fn issuer_name(&self) -> Option<&str> {
+        self.issuer.as_ref().map(|issuer| issuer.name())
     }
 
     /// A proof that a form was written for this session, to be sent back with it.

@@ -58,6 +58,8 @@ pub struct Settings {
     pub sandbox_for_live: SandboxForLive,
     /// How JWTs are checked; without it none is taken.
     pub jwt: Option<Jwt>,
+    /// The OpenID provider that people may sign in with.
+    pub oidc: Option<Oidc>,
     /// Whether a proxy in front tells the caller's address in `X-Forwarded-For`.
     pub trusted_proxy: bool,
     /// The hosts that MCP clients may call this server by, without ports.
@@ -98,6 +100,19 @@ pub struct Jwt {
     pub issuer: String,
     /// The `aud` that a token must have.
     pub audience: String,
+}
+
+/// An OpenID provider that people may sign in with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oidc {
+    /// Its issuer identifier.
+    pub issuer: String,
+    /// As whom it knows this server.
+    pub client_id: String,
+    /// What proves it; none: this server is a public client.
+    pub client_secret: Option<Secret>,
+    /// What people call it.
+    pub name: String,
 }
 
 /// Where a JSON Web Key Set is read from.
@@ -141,6 +156,7 @@ impl Settings {
             own_key_percent: sources.or_default(&table::OWN_KEY_PERCENT),
             sandbox_for_live: sources.or_default(&table::SANDBOX_LIVE),
             jwt: jwt(&mut sources),
+            oidc: oidc(&mut sources),
             trusted_proxy: sources.or_default(&table::TRUST_FORWARDED),
             allowed_hosts: sources
                 .optional(&table::ALLOWED_HOSTS)
@@ -249,16 +265,7 @@ fn jwt(sources: &mut Sources) -> Option<Jwt> {
         &table::JWT_ISSUER.entry,
         &table::JWT_AUDIENCE.entry,
     ];
-    if entries.iter().any(|entry| sources.is_set(entry)) {
-        for entry in entries {
-            if !sources.is_set(entry) {
-                sources.report(Mistake::Incomplete {
-                    missing: entry.name,
-                    group: "jwt_jwks, jwt_issuer and jwt_audience",
-                });
-            }
-        }
-    }
+    report_incomplete(sources, entries, "jwt_jwks, jwt_issuer and jwt_audience");
     let jwks = sources.optional(&table::JWT_JWKS);
     let issuer = sources.optional(&table::JWT_ISSUER);
     let audience = sources.optional(&table::JWT_AUDIENCE);
@@ -267,6 +274,41 @@ fn jwt(sources: &mut Sources) -> Option<Jwt> {
         issuer: issuer?,
         audience: audience?,
     })
+}
+
+fn oidc(sources: &mut Sources) -> Option<Oidc> {
+    let entries = [&table::OIDC_ISSUER.entry, &table::OIDC_CLIENT_ID.entry];
+    report_incomplete(sources, entries, "oidc_issuer and oidc_client_id");
+    let issuer = sources.optional(&table::OIDC_ISSUER);
+    let client_id = sources.optional(&table::OIDC_CLIENT_ID);
+    let client_secret = sources.optional(&table::OIDC_CLIENT_SECRET);
+    let name = sources.optional(&table::OIDC_NAME);
+    let issuer = issuer?;
+    let host = || Url::parse(&issuer).ok()?.host_str().map(str::to_owned);
+    Some(Oidc {
+        client_id: client_id?,
+        client_secret,
+        name: name.or_else(host).unwrap_or_default(),
+        issuer,
+    })
+}
+
+/// Reports what is missing of settings that make sense together alone.
+fn report_incomplete<const N: usize>(
+    sources: &mut Sources,
+    entries: [&'static Entry; N],
+    group: &'static str,
+) {
+    if entries.iter().any(|entry| sources.is_set(entry)) {
+        for entry in entries {
+            if !sources.is_set(entry) {
+                sources.report(Mistake::Incomplete {
+                    missing: entry.name,
+                    group,
+                });
+            }
+        }
+    }
 }
 
 fn default_hosts(public_url: &Url) -> Vec<String> {

@@ -10,7 +10,7 @@ use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
 use crate::generation::{OwnKeyError, QuoteError, SettleError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
-use crate::people::PeopleError;
+use crate::people::{IssuerError, PeopleError};
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
 use crate::spec::reason::Reason;
@@ -142,8 +142,16 @@ impl From<PeopleError> for ApiError {
             }
             PeopleError::Password | PeopleError::PasswordWrong => field("password", &error),
             PeopleError::RoleUnknown => field("role", &error),
-            PeopleError::LinkInvalid | PeopleError::SignInFirst { .. } => {
+            PeopleError::LinkInvalid
+            | PeopleError::SignInFirst { .. }
+            | PeopleError::IdentityUnknown
+            | PeopleError::IdentityTaken
+            | PeopleError::Issuer(IssuerError::Refused { .. } | IssuerError::Interrupted) => {
                 said(Reason::LinkInvalid, &error)
+            }
+            PeopleError::Issuer(IssuerError::Unreachable { .. } | IssuerError::Untrue { .. }) => {
+                tracing::warn!(error = ?error, "the OpenID provider did not do its part");
+                said(Reason::Unavailable, &error)
             }
             PeopleError::MemberUnknown => said(Reason::MemberNotFound, &error),
             PeopleError::MemberExists => said(Reason::MemberExists, &error),

@@ -31,7 +31,7 @@ mod people;
 mod snippet;
 
 pub use missing::fallback;
-pub use people::{invitation_link, sign_in_link};
+pub use people::{invitation_link, oidc_back, sign_in_link};
 
 /// Pages are asked for anew each time, which costs little when nothing has changed.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");

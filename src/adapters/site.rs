@@ -10,7 +10,7 @@ use http::header::{COOKIE, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::people::{ACCESS_LIFE, SESSION_LIFE};
+use crate::people::{ACCESS_LIFE, DEPARTURE_LIFE, SESSION_LIFE};
 
 /// This server's place on the web.
 pub struct Site {
@@ -20,6 +20,7 @@ pub struct Site {
     base: String,
     access: &'static str,
     refresh: &'static str,
+    departure: &'static str,
     is_secure: bool,
 }
 
@@ -30,16 +31,21 @@ impl Site {
         let origin = url.as_ref().map(|url| url.origin().ascii_serialization());
         let base = url.as_ref().map(|url| url.path().trim_end_matches('/'));
         let is_secure = url.as_ref().is_some_and(|url| url.scheme() == "https");
-        let (access, refresh) = if is_secure {
-            ("__Host-piooy", "__Host-piooy-refresh")
+        let (access, refresh, departure) = if is_secure {
+            (
+                "__Host-piooy",
+                "__Host-piooy-refresh",
+                "__Host-piooy-departure",
+            )
         } else {
-            ("piooy", "piooy-refresh")
+            ("piooy", "piooy-refresh", "piooy-departure")
         };
         Self {
             origin: origin.unwrap_or_default(),
             base: base.unwrap_or_default().to_owned(),
             access,
             refresh,
+            departure,
             is_secure,
         }
     }
@@ -68,6 +74,21 @@ impl Site {
     /// The refresh token that a browser shows.
     pub fn refresh<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
         cookie(headers, self.refresh)
+    }
+
+    /// What a browser kept while its person signed in at an OpenID provider.
+    pub fn departure<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        cookie(headers, self.departure)
+    }
+
+    /// Gives a browser what it is to show when it comes back from an OpenID provider.
+    pub fn keep_departure(&self, headers: &mut HeaderMap, token: &str) {
+        self.set(headers, self.departure, token, DEPARTURE_LIFE);
+    }
+
+    /// Takes that away.
+    pub fn clear_departure(&self, headers: &mut HeaderMap) {
+        self.set(headers, self.departure, "", Duration::ZERO);
     }
 
     /// Gives a browser what it is to show from now on; without a refresh token it keeps the one it has.

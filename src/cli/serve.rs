@@ -17,14 +17,14 @@ use super::database::Database;
 use super::{Failure, catalog, monthly, upstreams};
 use crate::accounts::{Accounts, FirstKeys, SealingSecrets, secrets};
 use crate::adapters::handlers::{Api, TaskMessages};
-use crate::adapters::{Faces, Options, Parts, server, sign_in_link};
+use crate::adapters::{Faces, Options, Parts, oidc_back, server, sign_in_link};
 use crate::assets::Assets;
 use crate::catalog::Current;
 use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation, LostSubmissions};
 use crate::ledger::Ledger;
-use crate::people::People;
+use crate::people::{Issuer, IssuerSettings, People};
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
 use crate::spec::method::Registry;
@@ -193,7 +193,10 @@ async fn assemble(
     if let Some(dev) = accounts.first_start(show).await? {
         ledger.open(dev.id, FIRST_CREDITS, FIRST_NOTE).await?;
     }
-    let people = People::open(store.clone()).await?;
+    let mut people = People::open(store.clone()).await?;
+    if let Some(issuer) = issuer(settings)? {
+        people = people.with_issuer(issuer);
+    }
     let sign_in_link = first_sign_in(&accounts, &people, &settings.public_url).await?;
     let assets = Assets::local(
         &settings.data_dir.join("assets"),
@@ -309,6 +312,21 @@ async fn secret(store: &Store, name: &str) -> Result<[u8; 32], Failure> {
     secret
         .try_into()
         .map_err(|_| format!("the secret {name} in the database has a wrong length").into())
+}
+
+fn issuer(settings: &Settings) -> Result<Option<Issuer>, Failure> {
+    let Some(oidc) = &settings.oidc else {
+        return Ok(None);
+    };
+    let secret = oidc.client_secret.as_ref();
+    let issuer = Issuer::new(IssuerSettings {
+        issuer: oidc.issuer.clone(),
+        client_id: oidc.client_id.clone(),
+        client_secret: secret.map(|secret| secret.expose().to_owned()),
+        name: oidc.name.clone(),
+        back: oidc_back(&settings.public_url),
+    });
+    Ok(Some(issuer?))
 }
 
 fn tokens(settings: &Settings) -> Result<Option<JwtSettings>, Failure> {

@@ -9,8 +9,8 @@ use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 use super::{
-    INVITATION_LIFE, MEMBERS_MAX, Member, People, PeopleError, Role, SIGN_IN_LIFE, check_email,
-    tokens,
+    INVITATION_LIFE, Identity, MEMBERS_MAX, Member, People, PeopleError, Role, SIGN_IN_LIFE,
+    check_email, identities, tokens,
 };
 use crate::store::StoreError;
 
@@ -28,6 +28,15 @@ impl fmt::Debug for LinkToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("LinkToken(…)")
     }
+}
+
+/// How somebody new will sign in.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// With this password.
+    Password(String),
+    /// As whom an OpenID provider knows them.
+    Identity(Identity),
 }
 
 /// What a link invites to.
@@ -188,11 +197,11 @@ impl People {
         })
     }
 
-    /// Accepts an invitation as somebody new, with a password: the account and the person.
+    /// Accepts an invitation as somebody new: the account and the person.
     pub async fn accept_as_new(
         &self,
         token: &str,
-        password: String,
+        proof: Proof,
     ) -> Result<(Uuid, Uuid), PeopleError> {
         let invitation = self.invitation(token).await?;
         if invitation.person_id.is_some() {
@@ -200,7 +209,10 @@ impl People {
                 email: invitation.email,
             });
         }
-        let hash = self.hash(password).await?;
+        let (hash, identity) = match proof {
+            Proof::Password(password) => (Some(self.hash(password).await?), None),
+            Proof::Identity(identity) => (None, Some(identity)),
+        };
         let mut client = self.store.client().await?;
         let transaction = client.transaction().await?;
         let row = take_invitation(&transaction, token).await?;
@@ -218,6 +230,9 @@ impl People {
                 return Err(PeopleError::SignInFirst { email });
             }
             Err(error) => return Err(error.into()),
+        }
+        if let Some(identity) = identity {
+            identities::insert(&transaction, person_id, &identity).await?;
         }
         let account_id = row.get("account_id");
         insert_membership(&transaction, account_id, person_id, row.get("role")).await?;

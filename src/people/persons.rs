@@ -109,7 +109,11 @@ impl People {
         Ok(())
     }
 
-    async fn prove(&self, person_id: Uuid, password: String) -> Result<(), PeopleError> {
+    /// Has a person who has a password show it.
+    ///
+    /// # Errors
+    /// [`PeopleError::PasswordWrong`].
+    pub async fn prove(&self, person_id: Uuid, password: String) -> Result<(), PeopleError> {
         let person = self.person(person_id).await?;
         let person = person.ok_or(PeopleError::MemberUnknown)?;
         match person.password_hash {

@@ -5,6 +5,7 @@
 //! | access token | a JWT (HS256) that says session, person, account and role, for [`ACCESS_LIFE`] | nothing |
 //! | refresh token | the session's id and 256 random bits | SHA-256 of the bits |
 //! | link | 256 random bits | SHA-256 |
+//! | promise | a JWT (HS256) that somebody keeps who signs in at an OpenID provider, for [`DEPARTURE_LIFE`] | nothing |
 //! | form token | an HMAC of the session's id | nothing |
 //!
 //! An access token only names a session. What it may do is read anew, so a role that changed, or a session that
@@ -17,20 +18,24 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{PeopleError, Role};
+use super::issuer::Promise;
+use super::{DEPARTURE_LIFE, PeopleError, Role};
 
 /// For how long an access token is good.
 pub const ACCESS_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Who issues access tokens, for whom.
 const ISSUER: &str = "piooy-session";
+/// Who issues promises: neither passes for the other.
+const PROMISER: &str = "piooy-promise";
 
-/// The longest token that is looked at.
-const TOKEN_LENGTH_MAX: usize = 1_024;
+/// The longest token that is looked at. A promise holds a path of 512 bytes.
+const TOKEN_LENGTH_MAX: usize = 2_048;
 
 /// What a browser is given to show.
 pub struct SessionTokens {
@@ -55,17 +60,24 @@ pub(super) struct Access {
     pub(super) role: Role,
 }
 
+/// What every signed token says.
 #[derive(Serialize, Deserialize)]
-struct Claims {
+struct Claims<T> {
     iss: String,
+    /// Seconds since 1970.
+    exp: u64,
+    #[serde(flatten)]
+    rest: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessClaims {
     /// The session.
     sid: Uuid,
     /// The person.
     sub: Uuid,
     account: Uuid,
     role: String,
-    /// Seconds since 1970.
-    exp: u64,
 }
 
 /// What signs and checks.
@@ -85,39 +97,74 @@ impl Keys {
     }
 
     pub(super) fn sign(&self, access: Access, now: SystemTime) -> Result<String, PeopleError> {
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
+        let claims = AccessClaims {
             sid: access.session_id,
             sub: access.person_id,
             account: access.account_id,
             role: access.role.name().to_owned(),
-            exp: seconds(now) + ACCESS_LIFE.as_secs(),
         };
-        let header = Header::new(Algorithm::HS256);
-        Ok(jsonwebtoken::encode(&header, &claims, &self.signing)?)
+        self.encode(ISSUER, now + ACCESS_LIFE, claims)
     }
 
     /// What a token says and until when; none: it is not ours, was changed, or has expired.
     pub(super) fn read(&self, token: &str, now: SystemTime) -> Option<(Access, SystemTime)> {
-        if token.len() > TOKEN_LENGTH_MAX {
-            return None;
-        }
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_required_spec_claims(&["iss"]);
-        validation.set_issuer(&[ISSUER]);
-        // Checked against the caller's `now`.
-        validation.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation)
-            .ok()?
-            .claims;
-        let until = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp))?;
+        let (claims, until) = self.decode::<AccessClaims>(ISSUER, token, now)?;
         let access = Access {
             session_id: claims.sid,
             person_id: claims.sub,
             account_id: claims.account,
             role: claims.role.parse().ok()?,
         };
-        (now < until).then_some((access, until))
+        Some((access, until))
+    }
+
+    pub(super) fn sign_promise(
+        &self,
+        promise: &Promise,
+        now: SystemTime,
+    ) -> Result<String, PeopleError> {
+        self.encode(PROMISER, now + DEPARTURE_LIFE, promise)
+    }
+
+    pub(super) fn read_promise(&self, token: &str, now: SystemTime) -> Option<Promise> {
+        let (promise, _) = self.decode(PROMISER, token, now)?;
+        Some(promise)
+    }
+
+    fn encode(
+        &self,
+        issuer: &str,
+        until: SystemTime,
+        rest: impl Serialize,
+    ) -> Result<String, PeopleError> {
+        let claims = Claims {
+            iss: issuer.to_owned(),
+            exp: seconds(until),
+            rest,
+        };
+        let header = Header::new(Algorithm::HS256);
+        Ok(jsonwebtoken::encode(&header, &claims, &self.signing)?)
+    }
+
+    fn decode<T: DeserializeOwned>(
+        &self,
+        issuer: &str,
+        token: &str,
+        now: SystemTime,
+    ) -> Option<(T, SystemTime)> {
+        if token.len() > TOKEN_LENGTH_MAX {
+            return None;
+        }
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_required_spec_claims(&["iss"]);
+        validation.set_issuer(&[issuer]);
+        // Checked against the caller's `now`.
+        validation.validate_exp = false;
+        let claims = jsonwebtoken::decode::<Claims<T>>(token, &self.checking, &validation)
+            .ok()?
+            .claims;
+        let until = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp))?;
+        (now < until).then_some((claims.rest, until))
     }
 
     pub(super) fn form_token(&self, session_id: Uuid) -> String {

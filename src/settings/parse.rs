@@ -127,13 +127,28 @@ pub fn jwks_source(text: &str) -> Option<JwksSource> {
     if !text.contains("://") {
         return path(text).map(JwksSource::File);
     }
+    safe_url(text).map(|url| JwksSource::Url(url.into()))
+}
+
+/// The identifier of an OpenID provider, letter by letter: it is compared with what tokens say.
+pub fn issuer(text: &str) -> Option<String> {
+    let url = safe_url(text)?;
+    (url.query().is_none() && url.fragment().is_none()).then(|| text.to_owned())
+}
+
+/// A secret of any form.
+pub fn secret(text: &str) -> Option<Secret> {
+    self::text(text).map(Secret::new)
+}
+
+fn safe_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let is_safe = match url.scheme() {
         "https" => true,
         "http" => is_loopback(&url),
         _ => false,
     };
-    is_safe.then(|| JwksSource::Url(url.into()))
+    is_safe.then_some(url)
 }
 
 /// Hosts as in a `Host` header without its port: `piooy.example`, `127.0.0.1`, `[::1]`.

@@ -179,6 +179,43 @@ table! {
         secret: false,
     } read parse::text;
 
+    OIDC_ISSUER: String = {
+        name: "oidc_issuer",
+        env: "PIOOY_OIDC_ISSUER",
+        default: Unset::Described("none; people sign in with passwords and links"),
+        doc: "The OpenID provider that people may sign in with; needs `oidc_client_id`. It is to lead back to \
+              `{public_url}/signin/oidc/callback`",
+        allowed: "its issuer identifier, an https URL (http on this machine only)",
+        secret: false,
+    } read parse::issuer;
+
+    OIDC_CLIENT_ID: String = {
+        name: "oidc_client_id",
+        env: "PIOOY_OIDC_CLIENT_ID",
+        default: Unset::Described("none"),
+        doc: "As whom the OpenID provider knows this server",
+        allowed: "the client id that the provider gave",
+        secret: false,
+    } read parse::text;
+
+    OIDC_CLIENT_SECRET: Secret = {
+        name: "oidc_client_secret",
+        env: "PIOOY_OIDC_CLIENT_SECRET",
+        default: Unset::Described("none; the provider takes this server for a public client"),
+        doc: "What proves it to the OpenID provider",
+        allowed: "the client secret that the provider gave",
+        secret: true,
+    } read parse::secret;
+
+    OIDC_NAME: String = {
+        name: "oidc_name",
+        env: "PIOOY_OIDC_NAME",
+        default: Unset::Described("the issuer's host"),
+        doc: "What the OpenID provider is called on the button to sign in with it",
+        allowed: "a text",
+        secret: false,
+    } read parse::text;
+
     TRUST_FORWARDED: bool = {
         name: "trust_forwarded",
         env: "PIOOY_TRUST_FORWARDED",

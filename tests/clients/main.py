@@ -10,7 +10,7 @@ from pathlib import Path
 from kit.report import Report, expect
 from kit.server import Server
 from topics import bridge, bundle, clients, conformance, crash, errors, examples
-from topics import mcp, money, pages, replicas, schemas, sse, streams, viewer
+from topics import mcp, money, oidc, pages, replicas, schemas, sse, streams, viewer
 
 TOPICS = {
     "examples": examples.run,
@@ -23,6 +23,7 @@ TOPICS = {
     "streams": streams.run,
     "viewer": viewer.run,
     "pages": pages.run,
+    "oidc": oidc.run,
     "sse": sse.run,
     "bridge": bridge.run,
     "bundle": bundle.run,

@@ -10,7 +10,7 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
-//! | [`signin`], [`sessions`], [`members`], [`settings`] | people sign in, stay signed in, and do what their role allows |
+//! | [`signin`], [`oidc`], [`sessions`], [`members`], [`settings`] | people sign in, stay signed in, and do what their role allows |
 //! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
 //! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
@@ -47,6 +47,7 @@ mod mcp_streams;
 mod mcp_tasks;
 mod mcp_tools;
 mod members;
+mod oidc;
 mod one_method;
 mod pages;
 mod panics;

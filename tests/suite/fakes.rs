@@ -6,6 +6,7 @@ pub mod directive;
 pub mod engine;
 pub mod fal;
 pub mod gemini;
+pub mod issuer;
 pub mod kie;
 pub mod listener;
 pub mod mishap;

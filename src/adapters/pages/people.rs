@@ -3,6 +3,7 @@
 //! | module | pages |
 //! |---|---|
 //! | [`signin`] | `/signin`, links to sign in, invitations, signing out |
+//! | [`oidc`] | the way to an OpenID provider and back |
 //! | [`apikeys`] | `/settings/apikeys` |
 //! | [`account`] | `/settings/account` |
 //! | [`visit`], [`form`], [`shell`] | who visits, what was sent, and what is around every page |
@@ -23,6 +24,7 @@ use crate::people::LinkToken;
 mod account;
 mod apikeys;
 mod form;
+mod oidc;
 mod shell;
 mod signin;
 mod visit;
@@ -37,6 +39,11 @@ pub fn sign_in_link(public_url: &str, token: &LinkToken) -> String {
 /// The link that invites somebody.
 pub fn invitation_link(public_url: &str, token: &LinkToken) -> String {
     format!("{public_url}/invitation/{}", token.expose())
+}
+
+/// Where an OpenID provider leads people back to.
+pub fn oidc_back(public_url: &str) -> String {
+    format!("{public_url}{}", oidc::BACK)
 }
 
 /// The face. Without people there is nobody to show pages to.
@@ -57,6 +64,9 @@ pub fn router(house: &Shared) -> Router {
             "/invitation/{token}",
             get(open(house, signin::ask_invited)).post(open(house, signin::accept)),
         )
+        .route("/signin/oidc", get(open(house, oidc::sign_in)))
+        .route(oidc::BACK, get(open(house, oidc::come_back)))
+        .route("/invitation/{token}/oidc", get(open(house, oidc::accept)))
         .route("/session/refresh", post(open(house, signin::refresh)))
         .route("/signout", post(signed_in(house, signin::sign_out)))
         .route(
@@ -75,6 +85,14 @@ pub fn router(house: &Shared) -> Router {
         .route(
             "/settings/account/email",
             post(signed_in(house, account::set_email)),
+        )
+        .route(
+            "/settings/account/identity",
+            post(signed_in(house, oidc::connect)),
+        )
+        .route(
+            "/settings/account/identity/remove",
+            post(signed_in(house, oidc::disconnect)),
         )
         .route(
             "/settings/account/switch",

@@ -11,7 +11,7 @@ use super::shell::{self, status_of};
 use super::visit::{Visit, Visitor};
 use crate::accounts::{Plan, Scope};
 use crate::adapters::pages::Frame;
-use crate::people::{Membership, Role};
+use crate::people::{Identity, Membership, Role};
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 
@@ -29,6 +29,10 @@ struct Account<'p> {
     plan: &'p Plan,
     email: String,
     has_password: bool,
+    /// What the OpenID provider is called; none: there is none.
+    issuer: Option<&'p str>,
+    /// As whom the visitor is connected with it.
+    identity: Option<Identity>,
     /// None: the visitor is no owner.
     members: Option<Vec<Row>>,
     /// The accounts that the visitor could work for instead.
@@ -107,12 +111,16 @@ async fn page(
         operator: session.operator,
         plan: caller.plan(),
         has_password: person.has_password(),
+        issuer: visit.people.issuer_name(),
+        identity: visit.people.identity_of(session.person_id).await?,
         email: person.email.unwrap_or_default(),
         members,
         others,
         done: match visit.query.get("done") {
             "password" => "The password is changed. You were signed out everywhere else.",
             "email" => "The e-mail address is changed.",
+            "connected" => "Connected. You can sign in with it from now on.",
+            "disconnected" => "Disconnected. It signs you in no more.",
             "role" => "The role is changed.",
             "removed" => "Removed.",
             _ => "",
@@ -149,7 +157,11 @@ fn row(member: Member, own: &str) -> Row {
 }
 
 /// The page with what was wrong, where it is something that the visitor can mend.
-async fn mend(visit: &Visit, visitor: &Visitor, error: ApiError) -> Result<Response, ApiError> {
+pub(super) async fn mend(
+    visit: &Visit,
+    visitor: &Visitor,
+    error: ApiError,
+) -> Result<Response, ApiError> {
     match error.reason {
         Reason::InvalidArgument | Reason::MemberExists | Reason::LastOwner => {
             page(visit, visitor, status_of(&error), &error.message, None).await
@@ -159,7 +171,7 @@ async fn mend(visit: &Visit, visitor: &Visitor, error: ApiError) -> Result<Respo
 }
 
 /// Spends a try of those for signing in: a password is asked for here too.
-fn admit(visit: &Visit, visitor: &Visitor) -> Result<(), ApiError> {
+pub(super) fn admit(visit: &Visit, visitor: &Visitor) -> Result<(), ApiError> {
     let person = visitor.session.person_id.to_string();
     Ok(visit
         .house()

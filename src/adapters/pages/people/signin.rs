@@ -9,17 +9,18 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
+use uuid::Uuid;
 
 use super::form::local_path;
 use super::shell::{self, status_of};
 use super::visit::{Visit, Visitor};
 use crate::adapters::pages::Frame;
-use crate::people::{Invitation, PeopleError, Role};
+use crate::people::{Invitation, PeopleError, Proof, Role};
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
 
 /// Where those go who were on their way nowhere.
-const HOME: &str = "/settings/account";
+pub(super) const HOME: &str = "/settings/account";
 
 /// What is said whatever was wrong.
 const NOT_RIGHT: &str = "The e-mail address or the password is not right.";
@@ -31,6 +32,8 @@ struct SignIn<'p> {
     next: &'p str,
     email: &'p str,
     problem: &'p str,
+    /// What the OpenID provider is called; none: there is none.
+    issuer: Option<&'p str>,
 }
 
 #[derive(Template)]
@@ -51,6 +54,8 @@ struct Invited<'p> {
     /// Whether the visitor is the person whom it is for.
     is_for_visitor: bool,
     problem: &'p str,
+    /// What the OpenID provider is called; none: there is none.
+    issuer: Option<&'p str>,
 }
 
 /// `GET /signin`
@@ -68,6 +73,7 @@ fn form(visit: &Visit, status: StatusCode, next: &str, problem: &str) -> Respons
         next,
         email: visit.form.get("email"),
         problem,
+        issuer: visit.people.issuer_name(),
     };
     shell::page(status, &form)
 }
@@ -86,12 +92,21 @@ pub async fn sign_in(visit: Visit) -> Result<Response, ApiError> {
             NOT_RIGHT,
         ));
     };
-    let memberships = visit.people.memberships(person.id).await?;
+    enter(&visit, person.id, next).await
+}
+
+/// Signs somebody in for the account that the person has worked for longest.
+pub(super) async fn enter(
+    visit: &Visit,
+    person_id: Uuid,
+    next: &str,
+) -> Result<Response, ApiError> {
+    let memberships = visit.people.memberships(person_id).await?;
     let Some(first) = memberships.first() else {
         let message = "You are not a member of any account any more. Ask an owner to invite you.";
         return Err(ApiError::new(Reason::AccountNotFound, message));
     };
-    visit.sign_in(first.account_id, person.id, next).await
+    visit.sign_in(first.account_id, person_id, next).await
 }
 
 /// `POST /signout`
@@ -154,6 +169,7 @@ fn invited(visit: &Visit, status: StatusCode, invitation: &Invitation, problem: 
         is_for_visitor: visitor
             .is_some_and(|visitor| invitation.person_id == Some(visitor.session.person_id)),
         problem,
+        issuer: visit.people.issuer_name(),
     };
     shell::page(status, &page)
 }
@@ -170,8 +186,8 @@ pub async fn accept(visit: Visit) -> Result<Response, ApiError> {
             account_id.map(|account_id| (account_id, person_id))
         }
         _ => {
-            let password = visit.form.get("password").to_owned();
-            visit.people.accept_as_new(token, password).await
+            let proof = Proof::Password(visit.form.get("password").to_owned());
+            visit.people.accept_as_new(token, proof).await
         }
     };
     match accepted {

@@ -27,7 +27,7 @@ use crate::adapters::entry::{House, Peer, Shared};
 use crate::adapters::pages::Frame;
 use crate::adapters::rest;
 use crate::gate::{Caller, Refusal};
-use crate::people::{People, Refresh, Session};
+use crate::people::{Departure, People, Refresh, Session};
 use crate::spec::error::ApiError;
 use crate::spec::method::{Call, Input};
 use crate::spec::reason::Reason;
@@ -71,6 +71,8 @@ pub struct Visit {
     pub query: Form,
     /// What was sent.
     pub form: Form,
+    /// What the browser kept while its person was at an OpenID provider.
+    pub departure: Option<String>,
     /// What goes to the browser with the answer.
     cookies: HeaderMap,
 }
@@ -89,13 +91,14 @@ impl Visit {
 
     /// Leads on to another page of this server.
     pub fn lead_to(&self, path: &str) -> Response {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SEE_OTHER;
-        let headers = response.headers_mut();
-        let place = format!("{}{path}", self.house.site.base());
-        let place = HeaderValue::from_str(&place).unwrap_or(HeaderValue::from_static("/"));
-        headers.insert(LOCATION, place);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        lead_to(&format!("{}{path}", self.house.site.base()))
+    }
+
+    /// Leads on to an OpenID provider; the browser keeps what it is to show when it comes back.
+    pub fn lead_away(&self, departure: &Departure) -> Response {
+        let mut response = lead_to(&departure.address);
+        let site = &self.house.site;
+        site.keep_departure(response.headers_mut(), &departure.token);
         response
     }
 
@@ -231,6 +234,16 @@ where
     }
 }
 
+fn lead_to(address: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    let place = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
+    headers.insert(LOCATION, place);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 fn frame(house: &House, path: &str, title: &str, person: Option<String>) -> Frame {
     Frame::personal(&house.parts.options, house.site.base(), path, title, person)
 }
@@ -291,6 +304,7 @@ async fn receive(house: &Shared, request: Request) -> Result<(Visit, Arrival), A
         path: parts.uri.path().to_owned(),
         from: house.client_address(&parts.headers, peer),
         params: params(&mut parts).await,
+        departure: house.site.departure(&parts.headers).map(str::to_owned),
         query: Form::parse(parts.uri.query().unwrap_or_default().as_bytes()),
         house: house.clone(),
         people,

@@ -1,0 +1,3 @@
+SELECT issuer, subject, email
+FROM identities
+WHERE person_id = $1 AND issuer = $2
