@@ -17,6 +17,8 @@
 //!
 //! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -65,11 +67,11 @@ pub use inputs::Picture;
 pub use lost::{Lost, LostSubmissions, SettleError, Word};
 pub use own_keys::OwnKeyError;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
-pub use request::{Request, Scene};
+pub use request::{Asked, Request, Scene};
 pub use routes::{Availability, Reach};
 pub use settings::Settings;
 pub use status::{Event, Status};
-pub use task::{Adjustment, Credits, Output, OutputLinks, Task, share};
+pub use task::{Adjustment, Credits, Filter, Output, OutputLinks, Spent, Task, share};
 pub use verify::verify;
 
 use board::Board;
@@ -252,7 +254,7 @@ impl Generation {
     }
 
     /// A page of at most `limit`, and never more than [`PAGE_MAX`], of the account's tasks, newest
-    /// first: those older than `before`, of one status or of all.
+    /// first: those older than `before` that the filter lets through.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -260,7 +262,7 @@ impl Generation {
         &self,
         caller: &Caller,
         before: Option<Uuid>,
-        status: Option<Status>,
+        filter: &Filter,
         limit: u32,
     ) -> Result<Page, TaskError> {
         let limit = limit.clamp(1, PAGE_MAX);
@@ -270,7 +272,7 @@ impl Generation {
                 caller.account_id(),
                 caller.is_test(),
                 before,
-                status,
+                filter,
                 limit + 1,
             )
             .await?;
@@ -284,6 +286,32 @@ impl Generation {
         }
         let next = tasks.last().filter(|_| more).map(|task| task.id);
         Ok(Page { tasks, next })
+    }
+
+    /// What was asked of those of the tasks that are the caller's, by one look at their rows.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn asked(
+        &self,
+        caller: &Caller,
+        tasks: &[Uuid],
+    ) -> Result<HashMap<Uuid, Asked>, TaskError> {
+        let (account_id, test) = (caller.account_id(), caller.is_test());
+        Ok(self.core.records.asked(account_id, test, tasks).await?)
+    }
+
+    /// What the account's live tasks cost that ended in a span of time, by day and model. Reads each of them once, so
+    /// whoever asks bounds the span.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn spent(
+        &self,
+        caller: &Caller,
+        span: Range<SystemTime>,
+    ) -> Result<Vec<Spent>, TaskError> {
+        Ok(self.core.records.spent(caller.account_id(), span).await?)
     }
 
     /// Asks for a task to be stopped and answers how it then stands. One that has not started is

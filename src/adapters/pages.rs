@@ -96,6 +96,7 @@ macro_rules! assets {
 assets! {
     STYLE "web/piooy.css" "text/css; charset=utf-8";
     SCRIPT "web/piooy.js" "text/javascript; charset=utf-8";
+    GENERATE "web/generate.js" "text/javascript; charset=utf-8";
     ICON "web/icon.svg" "image/svg+xml";
     SCENE "web/scene.svg" "image/svg+xml";
     CARD "web/card.png" "image/png";
@@ -188,9 +189,10 @@ impl Frame {
         }
     }
 
-    fn links(&self) -> [Link; 3] {
+    fn links(&self) -> [Link; 4] {
         let link = |name, path, below: &str| self.link(name, path, below);
         [
+            link("Generate", "generate", "generate"),
             link("Models", "models", "models"),
             link("Docs", "docs/api", "docs/"),
             match self.person {
@@ -205,9 +207,10 @@ impl Frame {
         self.person.is_some() && self.path.starts_with("/settings/")
     }
 
-    fn rooms(&self) -> [Link; 2] {
+    fn rooms(&self) -> [Link; 3] {
         [
             self.link("API keys", "settings/apikeys", "settings/apikeys"),
+            self.link("Usage", "settings/usage", "settings/usage"),
             self.link("Account", "settings/account", "settings/account"),
         ]
     }
@@ -218,6 +221,11 @@ impl Frame {
 
     fn script(&self) -> String {
         SCRIPT.link(&self.root)
+    }
+
+    /// What generating and looking on need.
+    fn generate(&self) -> String {
+        GENERATE.link(&self.root)
     }
 
     fn icon(&self) -> String {

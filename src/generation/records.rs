@@ -1,6 +1,8 @@
 //! The task tables, but for what happens to tasks, which [`changes`](super::changes) writes: one function
 //! a statement, rows in, values out. Nothing is decided here.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
@@ -14,11 +16,14 @@ use super::errors::TaskError;
 use super::key::Key;
 use super::lost::{Lost, Word};
 use super::news::{self, News};
-use super::request::Work;
+use super::request::{Asked, Work};
 use super::status::Status;
-use super::task::{Adjustment, Credits, Output, Task};
+use super::task::{Adjustment, Credits, Filter, Output, Spent, Task};
 use crate::catalog::MediaType;
 use crate::store::{Listener, Store, StoreError};
+
+/// Longer than any task takes, and than clocks of nodes are apart.
+const TASK_LIFE_MAX: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// The task tables.
 #[derive(Clone)]
@@ -170,17 +175,63 @@ impl Records {
         account_id: Uuid,
         test: bool,
         before: Option<Uuid>,
-        status: Option<Status>,
+        filter: &Filter,
         limit: u32,
     ) -> Result<Vec<Task>, TaskError> {
-        let status = status.map(Status::as_str);
-        let rows = self
-            .query(
-                include_str!("sql/list.sql"),
-                &[&account_id, &test, &before, &status, &i64::from(limit)],
-            )
-            .await?;
+        let values: [&(dyn ToSql + Sync); 7] = [
+            &account_id,
+            &test,
+            &before,
+            &filter.status.map(Status::as_str),
+            &filter.media.map(media_word),
+            &filter.model,
+            &i64::from(limit),
+        ];
+        let rows = self.query(include_str!("sql/list.sql"), &values).await?;
         rows.iter().map(task).collect()
+    }
+
+    /// What was asked of those of the tasks that are there and can be read.
+    pub async fn asked(
+        &self,
+        account_id: Uuid,
+        test: bool,
+        tasks: &[Uuid],
+    ) -> Result<HashMap<Uuid, Asked>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 3] = [&account_id, &tasks, &test];
+        let rows = self.query(include_str!("sql/asked.sql"), &values).await?;
+        let mut asked = HashMap::with_capacity(rows.len());
+        for row in rows {
+            if let Some(work) = json(row.try_get("request")?) {
+                asked.insert(row.try_get("id")?, Asked::of(row.try_get("model")?, work));
+            }
+        }
+        Ok(asked)
+    }
+
+    /// What an account's live tasks cost that ended in a span of time, by day and model.
+    pub async fn spent(
+        &self,
+        account_id: Uuid,
+        span: Range<SystemTime>,
+    ) -> Result<Vec<Spent>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 5] = [
+            &account_id,
+            &first_id(span.start - TASK_LIFE_MAX),
+            &first_id(span.end + TASK_LIFE_MAX),
+            &span.start,
+            &span.end,
+        ];
+        let rows = self.query(include_str!("sql/spent.sql"), &values).await?;
+        let spent = rows.iter().map(|row| {
+            Ok(Spent {
+                day: row.try_get("day")?,
+                model: row.try_get("model")?,
+                credits: row.try_get("credits")?,
+                tasks: row.try_get("tasks")?,
+            })
+        });
+        spent.collect()
     }
 
     /// Asks for an open task to be stopped and answers it as it then stands; `None` when it is not
@@ -547,6 +598,19 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
 /// JSON as the rows keep it; none when it is not what was expected.
 fn json<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).ok()
+}
+
+/// The smallest id that a task of this time can have (RFC 9562 §5.7).
+fn first_id(time: SystemTime) -> Uuid {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    Uuid::from_u128(since.unwrap_or_default().as_millis() << 80)
+}
+
+fn media_word(media: MediaType) -> &'static str {
+    match media {
+        MediaType::Image => "image",
+        MediaType::Video => "video",
+    }
 }
 
 fn media(word: &str) -> Option<MediaType> {

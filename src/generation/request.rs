@@ -230,6 +230,51 @@ pub(super) struct Work {
     pub own_keys: BTreeMap<String, Uuid>,
 }
 
+/// What was asked of a task, as it fits the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The model's slug.
+    pub model: String,
+    /// What to make, in words.
+    pub prompt: String,
+    /// How large.
+    pub resolution: String,
+    /// The shape.
+    pub aspect_ratio: String,
+    /// Videos: how long, in seconds.
+    pub duration_seconds: Option<u32>,
+    /// How many files.
+    pub count: u32,
+    /// Videos: whether it has sound.
+    pub audio: bool,
+    /// The seed, where one was given.
+    pub seed: Option<u32>,
+    /// What must not be seen, where anything was named.
+    pub negative_prompt: Option<String>,
+    /// The paths of the reference pictures among the assets.
+    pub references: Vec<String>,
+    /// The upstream that had to run it.
+    pub provider: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn of(model: String, work: Work) -> Self {
+        Self {
+            model,
+            prompt: work.prompt,
+            resolution: work.resolution,
+            aspect_ratio: work.aspect_ratio,
+            duration_seconds: work.duration_seconds,
+            count: work.count,
+            audio: work.audio,
+            seed: work.seed,
+            negative_prompt: work.negative_prompt,
+            references: work.references,
+            provider: work.provider,
+        }
+    }
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -47,6 +47,30 @@ pub struct Task {
     pub finished_at: Option<SystemTime>,
 }
 
+/// Which of an account's tasks; what is none holds for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those that stand so.
+    pub status: Option<Status>,
+    /// Those that make this.
+    pub media: Option<MediaType>,
+    /// Those of the model with this slug.
+    pub model: Option<String>,
+}
+
+/// What an account's tasks of a model cost in a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The day on which they ended, as YYYY-MM-DD in UTC.
+    pub day: String,
+    /// The model's slug.
+    pub model: String,
+    /// The credits that were charged.
+    pub credits: i64,
+    /// The tasks that were delivered.
+    pub tasks: i64,
+}
+
 /// What a task costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credits {

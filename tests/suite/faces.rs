@@ -10,7 +10,7 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
-//! | [`signin`], [`oidc`], [`sessions`], [`members`], [`settings`] | people sign in, stay signed in, and do what their role allows |
+//! | [`signin`], [`oidc`], [`sessions`], [`members`], [`settings`], [`generate`], [`usage`] | people sign in, make pictures, see what they cost, stay signed in, and do what their role allows |
 //! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
 //! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
@@ -35,6 +35,7 @@ mod echo;
 mod every_error;
 mod every_method;
 mod files;
+mod generate;
 mod grpc;
 mod keys;
 mod mcp;
@@ -61,4 +62,5 @@ mod sessions;
 mod settings;
 mod signin;
 mod uploads;
+mod usage;
 mod webhooks;

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use piooy::accounts::SpendingCaps;
 use piooy::catalog::{Catalog, Current};
-use piooy::generation::{Generation, Parts, Request, Status, SubmitError};
+use piooy::generation::{Filter, Generation, Parts, Request, Status, SubmitError};
 use piooy::ledger::{EntryFilter, Kind, Ledger};
 
 use crate::generation::fixture::{
@@ -92,7 +92,10 @@ async fn reading_a_finished_task_never_charges_again() {
         for _ in 0..10 {
             assert_eq!(reader.get(&caller, task.id).await.unwrap(), task);
             assert_eq!(ended(reader, &caller, task.id).await, task);
-            reader.list(&caller, None, None, 10).await.unwrap();
+            reader
+                .list(&caller, None, &Filter::default(), 10)
+                .await
+                .unwrap();
         }
     }
     let after = fixture
@@ -136,7 +139,10 @@ async fn a_task_outlives_the_caller_that_went_away() {
         .unwrap();
     let task = ended(&node, &caller, task.id).await;
     assert_eq!(task.status, Status::Success);
-    let page = node.list(&caller, None, None, 10).await.unwrap();
+    let page = node
+        .list(&caller, None, &Filter::default(), 10)
+        .await
+        .unwrap();
     assert_eq!(page.tasks, [task]);
     assert_eq!(fixture.balance().await.available, CREDITS - PICTURE);
 }

@@ -1,5 +1,6 @@
 //! `GenerationService`.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::SystemTime;
 
@@ -16,14 +17,14 @@ use super::{
 use crate::assets::{Assets, INPUT_BYTES_MAX, UploadId, data_uri};
 use crate::catalog::MediaType;
 use crate::gate::Caller;
-use crate::generation::{self, Picture, Scene};
+use crate::generation::{self, Asked, Filter, Picture, Scene};
 use crate::spec::error::ApiError;
 use crate::spec::v1::generation_service_server::GenerationService;
 use crate::spec::v1::{
     Adjustment, CancelTaskRequest, CreateUploadRequest, GenerateImageRequest, GenerateRequest,
     GenerateVideoRequest, GetTaskStatusRequest, ListTasksRequest, ListTasksResponse,
-    MediaType as MediaTypeMessage, Output, QuoteResponse, Task, TaskCredits, TaskError, Upload,
-    WatchTaskRequest, task,
+    MediaType as MediaTypeMessage, Output, QuoteResponse, Task, TaskCredits, TaskError,
+    TaskRequest, Upload, WatchTaskRequest, task,
 };
 use crate::webhooks::WebhookError;
 
@@ -141,7 +142,13 @@ impl GenerationService for Api {
             .await
             .map_err(ApiError::from)?;
         let task = wait.for_end(self, &caller, task).await;
-        Ok(Response::new(self.task_message(task)))
+        let tasks = self
+            .task_messages(&caller, vec![task], asked.with_request)
+            .await?;
+        let mut tasks = tasks.into_iter();
+        Ok(Response::new(
+            tasks.next().expect("a message for each task"),
+        ))
     }
 
     async fn list_tasks(
@@ -155,17 +162,19 @@ impl GenerationService for Api {
             .transpose()
             .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
         let limit = page_size(asked.page_size, PAGE_DEFAULT);
+        let filter = Filter {
+            status: status_of(asked.status()),
+            media: media_of(asked.media_type()),
+            model: given(asked.model.clone()),
+        };
         let page = self
             .generation
-            .list(&caller, before, status_of(asked.status()), limit)
+            .list(&caller, before, &filter, limit)
             .await
             .map_err(ApiError::from)?;
+        let tasks = self.task_messages(&caller, page.tasks, asked.with_request);
         Ok(Response::new(ListTasksResponse {
-            tasks: page
-                .tasks
-                .into_iter()
-                .map(|task| self.task_message(task))
-                .collect(),
+            tasks: tasks.await?,
             next_page_token: page.next.map(|id| id.to_string()).unwrap_or_default(),
         }))
     }
@@ -255,6 +264,29 @@ impl Api {
     fn task_message(&self, task: generation::Task) -> Task {
         task_message(task, &self.assets)
     }
+
+    /// The tasks of the caller, each with what was asked of it if that is wanted.
+    async fn task_messages(
+        &self,
+        caller: &Caller,
+        tasks: Vec<generation::Task>,
+        with_request: bool,
+    ) -> Result<Vec<Task>, ApiError> {
+        let mut asked = if with_request {
+            let ids: Vec<Uuid> = tasks.iter().map(|task| task.id).collect();
+            self.generation.asked(caller, &ids).await?
+        } else {
+            HashMap::new()
+        };
+        let messages = tasks.into_iter().map(|task| {
+            let request = asked.remove(&task.id);
+            Task {
+                request: request.map(|asked| request_message(asked, task.media, &self.assets)),
+                ..self.task_message(task)
+            }
+        });
+        Ok(messages.collect())
+    }
 }
 
 /// The idempotency key among the metadata; it goes before one in the message. One that cannot be read
@@ -270,11 +302,7 @@ fn header_key(metadata: &MetadataMap) -> Result<Option<String>, ApiError> {
 /// A request for either media; what is in `options` counts where the outer field is not given. Whom to tell of its
 /// end is left out: a quote does not look at it.
 async fn wish(asked: GenerateRequest) -> Result<generation::Request, ApiError> {
-    let expects = match asked.media_type() {
-        MediaTypeMessage::Unspecified => None,
-        MediaTypeMessage::Image => Some(MediaType::Image),
-        MediaTypeMessage::Video => Some(MediaType::Video),
-    };
+    let expects = media_of(asked.media_type());
     let options = asked.options.unwrap_or_default();
     let images = if asked.reference_images.is_empty() {
         options.reference_images
@@ -377,6 +405,14 @@ fn status_message(status: generation::Status) -> task::Status {
     }
 }
 
+fn media_of(media: MediaTypeMessage) -> Option<MediaType> {
+    match media {
+        MediaTypeMessage::Unspecified => None,
+        MediaTypeMessage::Image => Some(MediaType::Image),
+        MediaTypeMessage::Video => Some(MediaType::Video),
+    }
+}
+
 /// What a model makes, as messages say it.
 pub(super) fn media_message(media: MediaType) -> MediaTypeMessage {
     match media {
@@ -416,6 +452,26 @@ pub(super) fn task_message(task: generation::Task, assets: &Assets) -> Task {
         created_at: Some(timestamp(task.created_at)),
         started_at: task.started_at.map(timestamp),
         finished_at: task.finished_at.map(timestamp),
+        request: None,
+    }
+}
+
+/// What was asked, with links to the pictures that work from now on.
+fn request_message(asked: Asked, media: MediaType, assets: &Assets) -> TaskRequest {
+    let now = SystemTime::now();
+    let references = asked.references.iter();
+    TaskRequest {
+        model: asked.model,
+        prompt: asked.prompt,
+        resolution: asked.resolution,
+        aspect_ratio: asked.aspect_ratio,
+        duration: asked.duration_seconds.map(|seconds| seconds.to_string()),
+        count: int32(asked.count),
+        audio: (media == MediaType::Video).then_some(asked.audio),
+        seed: asked.seed.map(i64::from),
+        negative_prompt: asked.negative_prompt,
+        reference_images: references.map(|path| assets.link(path, now).url).collect(),
+        provider: asked.provider,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::KEY;
-use super::snippet::{Snippet, json_text};
+use super::snippet::{Snippet, json_text, python_text};
 use crate::spec::v1::MediaType;
 
 /// The path of the call that makes what the model makes.
@@ -44,8 +44,8 @@ impl Examples {
 fn curl(public_url: &str, request: &Value) -> Snippet {
     let text = format!(
         "curl {public_url}{GENERATE} \\\n  -H \"Authorization: Bearer {KEY}\" \\\n  \
-         -H \"Content-Type: application/json\" \\\n  -d '{}'",
-        indented(request, 2)
+         -H \"Content-Type: application/json\" \\\n  -d {}",
+        quoted(&indented(request, 2))
     );
     Snippet::shell("Terminal", text, KEY)
 }
@@ -66,7 +66,7 @@ fn python(public_url: &str, request: &Value) -> Snippet {
          headers={{\"Authorization\": \"Bearer {KEY}\"}},\n    json={},\n)\n\
          task = answer.json()[\"data\"]\n\
          print(task[\"status\"], [output[\"url\"] for output in task[\"outputs\"]])",
-        indented(request, 4)
+        python_text(request).replace('\n', "\n    ")
     );
     Snippet::quoted("example.py", &text, KEY)
 }
@@ -78,12 +78,17 @@ fn grpc(public_url: &str, request: &Value) -> Snippet {
         "-plaintext "
     };
     let text = format!(
-        "grpcurl {plain}-H \"Authorization: Bearer {KEY}\" \\\n  -d '{}' \\\n  \
+        "grpcurl {plain}-H \"Authorization: Bearer {KEY}\" \\\n  -d {} \\\n  \
          {} piooy.v1.GenerationService/Generate",
-        indented(request, 2),
+        quoted(&indented(request, 2)),
         authority(public_url)
     );
     Snippet::shell("Terminal", text, KEY)
+}
+
+/// A text as a shell's argument: within quotation marks, out of which one of its own leads and back.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// JSON whose lines after the first begin so far from the left.
@@ -97,4 +102,26 @@ pub fn authority(public_url: &str) -> String {
     let host = url.as_ref().and_then(Url::host_str).unwrap_or("localhost");
     let port = url.as_ref().and_then(Url::port_or_known_default);
     format!("{host}:{}", port.unwrap_or(443))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_quoted_for_each_language() {
+        let request = json!({"prompt": "it's \"so\": true", "audio": true, "seed": null});
+        let examples = Examples::new("http://x", MediaType::Video, &request);
+        let [curl, tool, python, grpc] = examples.forms.map(|form| form.snippet.text());
+        for shell in [curl, grpc] {
+            assert!(shell.contains(r#"it'\''s \"so\": true"#), "{shell}");
+        }
+        assert!(tool.contains(r#""audio": true"#), "{tool}");
+        assert!(
+            python.contains(r#"it's \"so\": true"#)
+                && python.contains(r#""audio": True"#)
+                && python.contains(r#""seed": None"#),
+            "{python}"
+        );
+    }
 }

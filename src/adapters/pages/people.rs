@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`signin`] | `/signin`, links to sign in, invitations, signing out |
 //! | [`oidc`] | the way to an OpenID provider and back |
+//! | [`generate`], [`tasks`] | `/generate`, `/generate/history` and `/generate/{taskId}` |
 //! | [`apikeys`] | `/settings/apikeys` |
+//! | [`usage`] | `/settings/usage` |
 //! | [`account`] | `/settings/account` |
 //! | [`visit`], [`form`], [`shell`] | who visits, what was sent, and what is around every page |
 //!
@@ -24,9 +26,12 @@ use crate::people::LinkToken;
 mod account;
 mod apikeys;
 mod form;
+mod generate;
 mod oidc;
 mod shell;
 mod signin;
+mod tasks;
+mod usage;
 mod visit;
 
 use visit::{open, signed_in};
@@ -68,6 +73,16 @@ pub fn router(house: &Shared) -> Router {
         .route(oidc::BACK, get(open(house, oidc::come_back)))
         .route("/invitation/{token}/oidc", get(open(house, oidc::accept)))
         .route("/session/refresh", post(open(house, signin::refresh)))
+        .route(
+            generate::PATH,
+            get(signed_in(house, generate::ask)).post(signed_in(house, generate::act)),
+        )
+        .route("/generate/history", get(signed_in(house, tasks::history)))
+        .route("/generate/{id}", get(signed_in(house, tasks::show)))
+        .route(
+            "/generate/{id}/cancel",
+            post(signed_in(house, tasks::cancel)),
+        )
         .route("/signout", post(signed_in(house, signin::sign_out)))
         .route(
             "/settings/apikeys",
@@ -77,6 +92,7 @@ pub fn router(house: &Shared) -> Router {
             "/settings/apikeys/{id}/revoke",
             get(signed_in(house, apikeys::ask_revoke)).post(signed_in(house, apikeys::revoke)),
         )
+        .route("/settings/usage", get(signed_in(house, usage::show)))
         .route("/settings/account", get(signed_in(house, account::show)))
         .route(
             "/settings/account/password",

@@ -85,11 +85,21 @@ impl Snippet {
 
 /// JSON as snippets show it.
 pub fn json_text(value: &Value) -> String {
-    layout(value, 0)
+    layout(value, 0, &Value::to_string)
+}
+
+/// The same as a literal of Python.
+pub fn python_text(value: &Value) -> String {
+    layout(value, 0, &|leaf| match leaf {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        other => other.to_string(),
+    })
 }
 
 /// JSON with what is small on one line: a list or object that has no others inside and is not long.
-fn layout(value: &Value, depth: usize) -> String {
+fn layout(value: &Value, depth: usize, leaf: &dyn Fn(&Value) -> String) -> String {
     let (open, items, close): (_, Vec<(String, &Value)>, _) = match value {
         Value::Array(items) => (
             '[',
@@ -100,14 +110,14 @@ fn layout(value: &Value, depth: usize) -> String {
             let named = |(name, item)| (format!("{}: ", json!(name)), item);
             ('{', fields.iter().map(named).collect(), '}')
         }
-        other => return other.to_string(),
+        other => return leaf(other),
     };
     let is_flat = items
         .iter()
         .all(|(_, item)| !item.is_object() && !item.is_array());
     let lines: Vec<String> = items
         .into_iter()
-        .map(|(name, item)| name + &layout(item, depth + 1))
+        .map(|(name, item)| name + &layout(item, depth + 1, leaf))
         .collect();
     let on_one = lines.join(", ");
     if is_flat && on_one.len() <= LINE_MAX {

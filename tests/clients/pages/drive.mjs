@@ -174,11 +174,133 @@ await check("a second member joins by invitation, with a password, and looks on"
   await other.close();
   await page.close();
 });
+// What is made: by an agent, on the page, and what goes wrong.
+const MODEL = "nano-banana-2";
+let agent;
+await check("what an agent makes with a key over MCP is in the history with its cost", async () => {
+  const page = await person.newPage();
+  await page.goto(`${ROOT}/settings/apikeys`, { timeout: PATIENCE });
+  await page.getByLabel("Name").fill("agent");
+  await page.getByLabel("Live: spends credits").check();
+  await page.getByRole("button", { name: "Make the key" }).click();
+  agent = await page.locator(".snippet", { hasText: "piooy_live_" }).first().locator("code").textContent();
+  const call = { name: "generate_image", arguments: { model: MODEL, prompt: "a heron in the reeds", provider: "sandbox", wait_seconds: 50 } };
+  const headers = { authorization: `Bearer ${agent}`, "content-type": "application/json", accept: "application/json, text/event-stream" };
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: call });
+  const answer = await (await fetch(`${ROOT}/api/mcp/mcp`, { method: "POST", headers, body })).json();
+  const task = answer.result.structuredContent.data;
+  if (task.status !== "SUCCESS") throw new Error(JSON.stringify(answer));
+  await page.goto(`${ROOT}/generate/history`, { timeout: PATIENCE });
+  const card = page.locator(`#task-${task.taskId}`);
+  await card.getByText("a heron in the reeds").first().waitFor({ timeout: PATIENCE });
+  await card.getByText(`${task.credits.charged} credits`).waitFor({ timeout: PATIENCE });
+  await page.close();
+});
+const wrong = [];
+const studio = await person.newPage();
+studio.on("pageerror", (error) => wrong.push(error.message));
+await studio.addInitScript(watch);
+/** Fills the form in, runs it, and answers the card of the task. */
+async function generate(model, prompt) {
+  await studio.goto(`${ROOT}/generate?model=${model}`, { timeout: PATIENCE });
+  const before = await studio.locator("#gallery li").first().getAttribute("id").catch(() => "");
+  await studio.getByLabel("Prompt").fill(prompt);
+  await studio.locator("#price b").waitFor({ timeout: PATIENCE });
+  await studio.keyboard.press("Control+Enter");
+  await studio.waitForFunction((id) => (document.querySelector("#gallery li")?.id ?? "") !== id, before, { timeout: PATIENCE });
+  const id = await studio.locator("#gallery li").first().getAttribute("id");
+  return studio.locator(`#${id}`);
+}
+await check("a picture is made on the page, comes in by itself, and is shown whole", async () => {
+  const card = await generate(MODEL, "a <img src=x onerror=document.title='broken'> lighthouse");
+  await card.locator("img").waitFor({ timeout: PATIENCE });
+  await card.getByText("Done").waitFor({ timeout: PATIENCE });
+  await card.getByRole("link").click();
+  const image = studio.locator(".result img");
+  await image.waitFor({ timeout: PATIENCE });
+  if (!(await image.evaluate((image) => image.decode().then(() => image.naturalWidth > 400)))) throw new Error("it is not a picture");
+  if ((await studio.title()).includes("broken")) throw new Error("what was asked ran as a script");
+  const [file] = await Promise.all([studio.waitForEvent("download"), studio.getByRole("link", { name: "Download" }).click()]);
+  if (!file.suggestedFilename().endsWith(".png")) throw new Error(file.suggestedFilename());
+});
+await check("again and vary fill the form in", async () => {
+  await studio.getByRole("link", { name: "Vary" }).click();
+  await studio.waitForURL("**/generate?from=*", { timeout: PATIENCE });
+  const prompt = await studio.getByLabel("Prompt").inputValue();
+  if (!prompt.endsWith("lighthouse")) throw new Error(prompt);
+});
+await check("a video is made on the page and plays", async () => {
+  const card = await generate("veo-3-1-fast", "waves, slowly");
+  await card.getByText("Done").waitFor({ timeout: 3 * PATIENCE });
+  await card.getByRole("link").click();
+  const video = studio.locator("video");
+  await video.waitFor({ timeout: PATIENCE });
+  await studio.waitForFunction(() => document.querySelector("video").readyState >= 1 && document.querySelector("video").duration > 1, null, { timeout: PATIENCE });
+});
+await check("what fails says why, and costs nothing", async () => {
+  const card = await generate(MODEL, "[sandbox:fail=content_policy] a fox");
+  await card.getByText("Failed").waitFor({ timeout: PATIENCE });
+  await card.getByText("nothing charged").waitFor({ timeout: PATIENCE });
+});
+await check("the form follows the model, and a picture that is dropped goes with it", async () => {
+  await studio.goto(`${ROOT}/generate?model=${MODEL}`, { timeout: PATIENCE });
+  await studio.getByLabel("Prompt").fill("the same in winter");
+  await studio.getByLabel("Model").selectOption("veo-3-1");
+  await studio.getByLabel("Length").waitFor({ timeout: PATIENCE });
+  if ((await studio.getByLabel("Prompt").inputValue()) !== "the same in winter") throw new Error("the prompt is lost");
+  await studio.getByLabel("Model").selectOption(MODEL);
+  await studio.getByLabel("Length").waitFor({ state: "detached", timeout: PATIENCE });
+  const picture = { name: "winter.png", mimeType: "image/png", buffer: Buffer.from(await (await fetch(`${ROOT}/web/card.png`)).arrayBuffer()) };
+  await studio.locator("#files").setInputFiles(picture);
+  await studio.waitForFunction(() => document.getElementById("reference_images").value.startsWith("upload://"), null, { timeout: PATIENCE });
+  const before = await studio.locator("#gallery li").first().getAttribute("id");
+  await studio.getByRole("button", { name: "Generate" }).click();
+  await studio.waitForFunction((id) => document.querySelector("#gallery li").id !== id, before, { timeout: PATIENCE });
+  await studio.locator("#gallery li").first().getByText("Done").waitFor({ timeout: PATIENCE });
+});
+await check("a session that has ended is said, and nothing that was filled in is lost", async () => {
+  const other = await browser.newContext({ storageState: await person.storageState() });
+  const page = await other.newPage();
+  await page.goto(`${ROOT}/generate`, { timeout: PATIENCE });
+  await page.getByLabel("Prompt").fill("kept");
+  await other.clearCookies();
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page.getByText("Your session is over").waitFor({ timeout: PATIENCE });
+  if ((await page.getByLabel("Prompt").inputValue()) !== "kept") throw new Error("the prompt is lost");
+  await other.close();
+});
+await check("without scripts a picture is made and shown all the same", async () => {
+  const other = await browser.newContext({ storageState: await person.storageState(), javaScriptEnabled: false });
+  const page = await other.newPage();
+  await page.goto(`${ROOT}/generate?model=z-image-turbo&prompt=a+pebble`, { timeout: PATIENCE });
+  await page.getByRole("button", { name: "What does it cost?" }).click();
+  await page.locator("#price b").waitFor({ timeout: PATIENCE });
+  await page.locator("button[value=run]").click();
+  await page.waitForURL("**/generate/*-*", { timeout: PATIENCE });
+  await page.locator(".result img").waitFor({ timeout: PATIENCE });
+  await other.close();
+});
+await check("who has too few credits is told so, and nothing that was filled in is lost", async () => {
+  await studio.goto(`${ROOT}/generate?model=veo-3-1`, { timeout: PATIENCE });
+  for (let spent = 0; spent < 6; spent += 1) {
+    await studio.getByLabel("Prompt").fill(`[sandbox:delay=60s] dear ${spent}`);
+    await studio.getByRole("button", { name: "Generate" }).click();
+    await studio.waitForTimeout(800);
+    if (await studio.locator("#problem .notice").count()) break;
+  }
+  await studio.locator("#problem").getByText("credits").first().waitFor({ timeout: PATIENCE });
+  if (!(await studio.getByLabel("Prompt").inputValue()).startsWith("[sandbox")) throw new Error("the prompt is lost");
+});
+await check("generating raised no error in the browser", async () => none(wrong, "errors"));
+const shown = await studio.request.get(`${ROOT}/generate/history?status=SUCCESS`);
+const task = /id="task-([0-9a-f-]+)"/.exec(await shown.text())?.[1];
+await studio.close();
+
 const session = await person.storageState();
 for (const screen of Object.keys(SCREENS)) {
   for (const scheme of SCHEMES) {
     await check(`/signin, ${screen}, ${scheme}`, () => look("/signin", 200, screen, scheme));
-    for (const path of ["/settings/apikeys", "/settings/account"]) {
+    for (const path of ["/settings/apikeys", "/settings/account", "/generate", "/generate?model=veo-3-1", "/generate/history", `/generate/${task}`]) {
       await check(`${path}, ${screen}, ${scheme}`, () => look(path, 200, screen, scheme, session));
     }
   }

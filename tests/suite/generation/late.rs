@@ -1,6 +1,6 @@
 //! Files that an upstream delivers after the task has failed.
 
-use piooy::generation::Status;
+use piooy::generation::{Filter, Status};
 use piooy::providers::FailureReason;
 
 use super::fixture::{CREDITS, Fixture, PICTURE, ended, routed, short_lived, until};
@@ -41,7 +41,11 @@ async fn what_comes_after_the_deadline_is_kept_and_costs_nothing() {
     let file = &late.late_outputs[0];
     let bytes = fixture.assets.read_all(&file.path).await.unwrap();
     assert_eq!(bytes.len() as u64, file.size_bytes);
-    let listed = node.list(&caller, None, Some(Status::Failed), 1).await;
+    let filter = Filter {
+        status: Some(Status::Failed),
+        ..Filter::default()
+    };
+    let listed = node.list(&caller, None, &filter, 1).await;
     assert_eq!(listed.unwrap().tasks, [late.clone()]);
     late.late_outputs.clear();
     assert_eq!(late, failed, "nothing else has changed");

@@ -1,7 +1,9 @@
 //! Credits under concurrency: never below zero, never moved twice, never moved by reading.
 
 use futures_util::future::join_all;
-use piooy::generation::{Credits, Event, Generation, Request, Status, SubmitError, TaskError};
+use piooy::generation::{
+    Credits, Event, Filter, Generation, Request, Status, SubmitError, TaskError,
+};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
@@ -265,7 +267,10 @@ async fn test_tasks_and_live_tasks_do_not_see_each_other() {
         ));
     }
     let listed = async |caller| {
-        let page = node.list(caller, None, None, 10).await.unwrap();
+        let page = node
+            .list(caller, None, &Filter::default(), 10)
+            .await
+            .unwrap();
         page.tasks.iter().map(|task| task.id).collect::<Vec<_>>()
     };
     assert_eq!(listed(&live).await, [open.id, paid.id]);
@@ -286,7 +291,9 @@ async fn reading_moves_nothing() {
     .await;
     for _ in 0..20 {
         assert_eq!(node.get(&caller, task.id).await.unwrap(), task);
-        node.list(&caller, None, None, 10).await.unwrap();
+        node.list(&caller, None, &Filter::default(), 10)
+            .await
+            .unwrap();
         node.quote(&caller, &picture("a fox")).await.unwrap();
         assert_eq!(node.cancel(&caller, task.id).await.unwrap(), task);
     }

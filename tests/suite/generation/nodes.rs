@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use piooy::generation::{Settings, Status};
+use piooy::generation::{Filter, Settings, Status};
 use piooy::providers::FailureReason;
 use piooy::store::Client;
 use tokio_postgres::SimpleQueryMessage;
@@ -287,7 +287,10 @@ async fn a_task_whose_caller_went_away_is_found_and_done() {
     drop(submission);
     let mut task = None;
     until("it is accepted", async || {
-        let page = node.list(&caller, None, None, 1).await.unwrap();
+        let page = node
+            .list(&caller, None, &Filter::default(), 1)
+            .await
+            .unwrap();
         task = page.tasks.first().map(|task| task.id);
         task.is_some()
     })

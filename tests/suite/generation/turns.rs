@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use piooy::generation::{Settings, Status, SubmitError};
+use piooy::generation::{Filter, Settings, Status, SubmitError};
 
 use super::fixture::{Fixture, ended, picture, sandbox, settings, until};
 
@@ -39,7 +39,11 @@ async fn tasks_wait_for_their_turn_over_all_nodes() {
         })
     ));
     let running = async || {
-        let page = nodes[0].list(&caller, None, Some(Status::Processing), 100);
+        let filter = Filter {
+            status: Some(Status::Processing),
+            ..Filter::default()
+        };
+        let page = nodes[0].list(&caller, None, &filter, 100);
         page.await.unwrap().tasks
     };
     // Each that is stopped makes way for one that waits, and never are there more.

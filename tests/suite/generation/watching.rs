@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use piooy::generation::{Settings, Status};
+use piooy::generation::{Filter, Settings, Status};
 use piooy::store::{Client, Heard};
 use tokio::time::timeout;
 
@@ -234,7 +234,10 @@ async fn lists_are_paged_newest_first_and_filtered() {
     let mut before = None;
     let mut pages = 0;
     loop {
-        let page = node.list(&caller, before, None, 2).await.unwrap();
+        let page = node
+            .list(&caller, before, &Filter::default(), 2)
+            .await
+            .unwrap();
         found.extend(page.tasks);
         pages += 1;
         before = page.next;
@@ -243,10 +246,11 @@ async fn lists_are_paged_newest_first_and_filtered() {
         }
     }
     assert_eq!((pages, found), (3, all.clone()));
-    let failed = node
-        .list(&caller, None, Some(Status::Failed), 2)
-        .await
-        .unwrap();
+    let filter = Filter {
+        status: Some(Status::Failed),
+        ..Filter::default()
+    };
+    let failed = node.list(&caller, None, &filter, 2).await.unwrap();
     all.retain(|task| task.status == Status::Failed);
     assert_eq!((failed.tasks, failed.next), (all, None));
 }

@@ -9,10 +9,11 @@ use crate::adapters::pages::Frame;
 use crate::adapters::rest;
 use crate::spec::error::ApiError;
 
-/// Nothing is loaded from elsewhere, nothing is sent elsewhere, and no page of another site can be around.
+/// Nothing is loaded from elsewhere but pictures that the browser has itself (`blob:`), which are about to be sent;
+/// nothing nothing is sent elsewhere, and no page of another site can be around.
 const SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
-     base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' blob:; media-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
 /// A page.
