@@ -10,6 +10,7 @@ use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
 use crate::generation::{OwnKeyError, QuoteError, SettleError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
+use crate::operator::OperatorError;
 use crate::people::PeopleError;
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
@@ -130,6 +131,19 @@ impl From<AccountsError> for ApiError {
             AccountsError::KeyUnknown => said(Reason::ApiKeyNotFound, &error),
             AccountsError::Randomness(_) => ours(&error),
             AccountsError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperatorError> for ApiError {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::Accounts(error) => error.into(),
+            OperatorError::Ledger(error) => error.into(),
+            OperatorError::Settle(error) => error.into(),
+            OperatorError::IdempotencyKeyLength => field("idempotencyKey", &error),
+            OperatorError::IdempotencyKeyReused => said(Reason::IdempotencyKeyReused, &error),
+            OperatorError::Store(error) => error.into(),
         }
     }
 }
