@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::accounts::{Account, Accounts, AccountsError, Plan};
 use crate::generation::{LostSubmissions, SettleError, Word};
 use crate::ledger::{Ledger, LedgerError};
+use crate::people::{People, PeopleError};
 use crate::store::{Store, StoreError};
 
 mod audit;
@@ -101,6 +102,9 @@ pub enum OperatorError {
     /// About credits.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// About a person.
+    #[error(transparent)]
+    People(#[from] PeopleError),
     /// About a submission.
     #[error(transparent)]
     Settle(#[from] SettleError),
@@ -242,6 +246,27 @@ impl Desk {
         Ledger::grant_within(&transaction, account.id, credits, note, expires_at).await?;
         transaction.commit().await?;
         Ok(account)
+    }
+
+    /// Lets the person with this address administer the server, or no longer. Every session of that person follows
+    /// within a second.
+    ///
+    /// # Errors
+    /// [`OperatorError`]
+    pub async fn set_operator(
+        &self,
+        by: &Operator,
+        email: &str,
+        operator: bool,
+    ) -> Result<(), OperatorError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let (id, email) = People::set_operator_within(&transaction, email, operator).await?;
+        let change = json!({"person": id, "email": email, "operator": operator});
+        Act::new(by, "SetOperator", change)
+            .record(&transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Gives the operator's word on an attempt, and answers when it was given. It is durable by then, and a task

@@ -27,6 +27,7 @@ use crate::store::{Store, StoreError};
 
 mod links;
 mod members;
+mod operators;
 mod password;
 mod persons;
 mod sessions;
@@ -132,6 +133,9 @@ pub enum PeopleError {
     /// The account has no member or invitation with this id.
     #[error("the account has no member and no invitation with this id")]
     MemberUnknown,
+    /// Nobody has this address.
+    #[error("nobody signs in with this e-mail address")]
+    PersonUnknown,
     /// The person is a member or invited.
     #[error("there is a member or an invitation with this e-mail address already")]
     MemberExists,

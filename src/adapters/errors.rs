@@ -140,6 +140,7 @@ impl From<OperatorError> for ApiError {
         match error {
             OperatorError::Accounts(error) => error.into(),
             OperatorError::Ledger(error) => error.into(),
+            OperatorError::People(error) => error.into(),
             OperatorError::Settle(error) => error.into(),
             OperatorError::IdempotencyKeyLength => field("idempotencyKey", &error),
             OperatorError::IdempotencyKeyReused => said(Reason::IdempotencyKeyReused, &error),
@@ -159,7 +160,9 @@ impl From<PeopleError> for ApiError {
             PeopleError::LinkInvalid | PeopleError::SignInFirst { .. } => {
                 said(Reason::LinkInvalid, &error)
             }
-            PeopleError::MemberUnknown => said(Reason::MemberNotFound, &error),
+            PeopleError::MemberUnknown | PeopleError::PersonUnknown => {
+                said(Reason::MemberNotFound, &error)
+            }
             PeopleError::MemberExists => said(Reason::MemberExists, &error),
             PeopleError::LastOwner => said(Reason::LastOwner, &error),
             PeopleError::Busy => said(Reason::Busy, &error).retry_after(BUSY_PAUSE),

@@ -26,7 +26,10 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ),
     ("gate", &["accounts", "people", "spec"]),
     ("people", &["accounts", "store"]),
-    ("operator", &["accounts", "generation", "ledger", "store"]),
+    (
+        "operator",
+        &["accounts", "generation", "ledger", "people", "store"],
+    ),
     (
         "generation",
         &[

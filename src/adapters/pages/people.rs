@@ -5,6 +5,7 @@
 //! | [`signin`] | `/signin`, links to sign in, invitations, signing out |
 //! | [`apikeys`] | `/settings/apikeys` |
 //! | [`account`] | `/settings/account` |
+//! | [`admin`] | `/admin` and below, for operators alone |
 //! | [`visit`], [`form`], [`shell`] | who visits, what was sent, and what is around every page |
 //!
 //! Pages are written by the server and whole without scripts. What they read and change they ask of the methods of
@@ -21,6 +22,7 @@ use crate::adapters::entry::Shared;
 use crate::people::LinkToken;
 
 mod account;
+mod admin;
 mod apikeys;
 mod form;
 mod shell;
@@ -45,6 +47,7 @@ pub fn router(house: &Shared) -> Router {
         return Router::new();
     }
     Router::new()
+        .merge(admin::router(house))
         .route(
             "/signin",
             get(open(house, signin::ask)).post(open(house, signin::sign_in)),

@@ -1,18 +1,23 @@
 //! Administration over the faces: what operators change is written down with who they are, and nobody else changes
 //! anything.
 
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use piooy::accounts::Scope;
+use piooy::ledger::Ledger;
 use piooy::operator::{ActorKind, AuditFilter, AuditLog};
+use piooy::people::People;
 use piooy::spec::v1::admin_service_client::AdminServiceClient;
 use piooy::spec::v1::{
     CreateAccountRequest, ExportAuditLogRequest, GetAccountRequest, GetServerStatusRequest,
     GrantCreditsRequest, ListAccountsRequest, ListAuditLogRequest, UpstreamEnds,
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::answers::{envelope, keyed};
+use super::browser::Browser;
 use super::server::{QUICK_MODEL, Server};
 
 #[tokio::test]
@@ -192,4 +197,334 @@ async fn no_rest_path_administers() {
         assert_eq!(answer.status, 404, "{path}");
     }
     assert_eq!(rows(&server).await, []);
+}
+
+/// Every page of operators that needs no more than a fresh server.
+const PAGES: [&str; 8] = [
+    "/admin",
+    "/admin/accounts",
+    "/admin/accounts/dev",
+    "/admin/plans",
+    "/admin/upstreams",
+    "/admin/queue",
+    "/admin/audit",
+    "/admin/audit.csv",
+];
+
+const HTML: (&str, &str) = ("accept", "text/html");
+
+/// A browser of somebody who owns another account and is no operator.
+async fn of_stranger(server: &Server) -> Browser {
+    server.account("acme", "pro", 0).await;
+    let account = server.accounts.by_name("acme").await.expect("is there");
+    let store = server.database.store().clone();
+    let people = People::open(store).await.expect("people");
+    let now = SystemTime::now();
+    let link = people.owner_link(account.id, false, now).await;
+    let link = link.expect("a link can be made");
+    let browser = Browser::new(&server.url);
+    let path = format!("/signin/link/{}", link.expose());
+    assert_eq!(browser.post(&path, &[]).await.status, 303);
+    browser
+}
+
+#[tokio::test]
+async fn to_everybody_else_there_are_no_such_pages() {
+    let server = Server::start().await;
+    let (stranger, nobody) = (of_stranger(&server).await, Browser::new(&server.url));
+    let headers = [HTML, ("sec-fetch-site", "none")];
+    for browser in [&nobody, &stranger] {
+        for path in PAGES {
+            let asked = browser.send("GET", path, &headers, None).await;
+            let depth = "/x".repeat(path.matches('/').count());
+            let unknown = browser.send("GET", &depth, &headers, None).await;
+            assert_eq!((asked.status, unknown.status), (404, 404), "{path}");
+            assert_eq!(asked.text, unknown.text, "{path}");
+        }
+    }
+    // Nor do forms reach anything, though they carry the token of the session.
+    let token = stranger.get("/settings/account").await;
+    let token = token.form_token();
+    let forms: [(&str, &[(&str, &str)]); 4] = [
+        ("/admin/accounts", &[("name", "mine"), ("plan", "pro")]),
+        (
+            "/admin/accounts/acme/credits",
+            &[("credits", "9"), ("grant_key", "1")],
+        ),
+        (
+            "/admin/accounts/acme/plan",
+            &[("plan", "unlimited"), ("confirmed", "yes")],
+        ),
+        ("/admin/plans", &[("name", "pro"), ("confirmed", "yes")]),
+    ];
+    for (path, fields) in forms {
+        let fields = [fields, &[("form_token", token)]].concat();
+        assert_eq!(stranger.post(path, &fields).await.status, 404, "{path}");
+        let foreign = [("sec-fetch-site", "cross-site")];
+        let posted = stranger.post_from(path, &fields, &foreign).await;
+        assert_eq!(posted.status, 404, "{path}");
+    }
+    assert!(
+        !stranger
+            .get("/settings/account")
+            .await
+            .text
+            .contains("href=\"/admin\"")
+    );
+    assert_eq!(rows(&server).await, []);
+}
+
+#[tokio::test]
+async fn an_operator_is_led_to_every_page() {
+    let server = Server::start().await;
+    let owner = Browser::of_owner(&server).await;
+    let settings = owner.get("/settings/account").await;
+    assert!(settings.text.contains("href=\"/admin\">Admin</a>"));
+    for path in PAGES {
+        let page = owner.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.text);
+        if !path.ends_with(".csv") {
+            assert_eq!(page.text.matches("<h1").count(), 1, "{path}");
+            assert!(page.text.contains("aria-label=\"Administration\""));
+            assert!(page.text.len() < 100_000 && !page.text.contains(" style="));
+        }
+    }
+    let file = owner.get("/admin/audit.csv").await;
+    assert!(
+        file.text.starts_with("number,at,actor_kind"),
+        "{}",
+        file.text
+    );
+    assert_eq!(
+        file.headers["content-disposition"],
+        "attachment; filename=\"piooy-audit-log.csv\""
+    );
+    for path in ["/admin/accounts/nobody", "/admin/queue/x/1"] {
+        assert_eq!(owner.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn forms_change_what_they_say_once_and_write_it_down() {
+    let server = Server::start().await;
+    let owner = Browser::of_owner(&server).await;
+    let accounts = "/admin/accounts";
+    let fields = [("name", "acme"), ("plan", "free")];
+    let made = owner.submit(accounts, accounts, &fields).await;
+    assert_eq!(
+        made.location, "/admin/accounts/acme?done=made",
+        "{}",
+        made.text
+    );
+    let taken = owner.submit(accounts, accounts, &fields).await;
+    assert!(taken.status == 409 && taken.text.contains("role=\"alert\""));
+    assert!(
+        taken.text.contains("value=\"acme\""),
+        "what was sent is kept"
+    );
+
+    // A double click grants once.
+    let page = owner.get("/admin/accounts/acme").await;
+    let key = page.between("name=\"grant_key\" value=\"", "\"");
+    let grant = [
+        ("credits", "50"),
+        ("note", "invoice 17 <b>"),
+        ("expires", "2099-01-01"),
+        ("grant_key", key),
+        ("form_token", page.form_token()),
+    ];
+    let path = "/admin/accounts/acme/credits";
+    let clicks = [(); 3].map(|()| owner.post(path, &grant));
+    for click in futures_util::future::join_all(clicks).await {
+        assert_eq!(
+            click.location, "/admin/accounts/acme?done=granted",
+            "{}",
+            click.text
+        );
+    }
+    let ledger = Ledger::new(server.database.store().clone());
+    let account = server.accounts.by_name("acme").await.expect("is there");
+    let balance = ledger.balance(account.id).await.expect("a balance");
+    assert_eq!(balance.available, 50);
+    for (credits, expires) in [
+        ("many", ""),
+        ("0", ""),
+        ("5", "yesterday"),
+        ("5", "2001-01-01"),
+    ] {
+        let fields = [
+            ("credits", credits),
+            ("expires", expires),
+            ("grant_key", "k"),
+        ];
+        let refused = owner.submit("/admin/accounts/acme", path, &fields).await;
+        assert!(
+            matches!(refused.status, 400 | 422),
+            "{credits} {expires}: {}",
+            refused.status
+        );
+        assert!(refused.text.contains("role=\"alert\""), "{}", refused.text);
+    }
+
+    let path = "/admin/accounts/acme/plan";
+    let asked = owner
+        .submit("/admin/accounts/acme", path, &[("plan", "pro")])
+        .await;
+    assert!(
+        asked.status == 200 && asked.text.contains("moves from free to pro"),
+        "{}",
+        asked.text
+    );
+    let fields = [
+        ("plan", "pro"),
+        ("confirmed", "yes"),
+        ("form_token", asked.form_token()),
+    ];
+    let moved = owner.post(path, &fields).await;
+    assert_eq!(
+        moved.location, "/admin/accounts/acme?done=plan",
+        "{}",
+        moved.text
+    );
+
+    let plans = "/admin/plans";
+    let mut plan = vec![
+        ("name", "pro"),
+        ("submits", "1001"),
+        ("reads", "2002"),
+        ("tasks", "3"),
+        ("queued", "4"),
+        ("monthly", "5"),
+    ];
+    let asked = owner.submit(plans, plans, &plan).await;
+    assert!(asked.status == 200 && asked.text.contains("name=\"queued\" value=\"4\""));
+    plan.push(("confirmed", "yes"));
+    let saved = owner.submit(plans, plans, &plan).await;
+    assert_eq!(saved.location, "/admin/plans?done=saved", "{}", saved.text);
+    plan[1] = ("submits", "0");
+    let refused = owner.submit(plans, plans, &plan).await;
+    assert!(refused.status == 422 && refused.text.contains("role=\"alert\""));
+
+    let expected = ["SavePlan", "SetPlan", "GrantCredits", "CreateAccount"];
+    let person = |method: &str| (ActorKind::Person, method.to_owned());
+    assert_eq!(rows(&server).await, expected.map(person));
+    let log = owner
+        .get("/admin/audit?method=GrantCredits&account=acme&from=2020-01-01&to=2099-01-01")
+        .await;
+    assert!(
+        log.text.contains("+50 credits, “invoice 17 &#60;b&#62;”"),
+        "{}",
+        log.text
+    );
+    assert!(log.text.contains("request "), "its id is told");
+    assert_eq!(log.text.matches("<th scope=\"row\">").count(), 1);
+    let wrong = owner.get("/admin/audit?from=soon").await;
+    assert!(wrong.text.contains("role=\"alert\""), "{}", wrong.text);
+}
+
+#[tokio::test]
+async fn the_command_line_appoints_operators() {
+    let server = Server::start().await;
+    let stranger = of_stranger(&server).await;
+    let headers = [("email", "ann@example.org")];
+    let page = stranger
+        .submit("/settings/account", "/settings/account/email", &headers)
+        .await;
+    assert_eq!(page.status, 303, "{}", page.text);
+    let run = |arguments: &[&str]| {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let done = Command::new(env!("CARGO_BIN_EXE_piooy"))
+            .args(arguments)
+            .env_clear()
+            .env("DATABASE_URL", server.database.url())
+            .env("PIOOY_DATA_DIR", directory.path())
+            .current_dir(directory.path())
+            .output();
+        let done = done.expect("the program runs");
+        (
+            done.status.success(),
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+        )
+    };
+    let status = async || stranger.get("/admin").await.status;
+    assert_eq!(status().await, 404);
+    let (_, listed) = run(&["operators", "add", "Ann@example.org"]);
+    assert!(listed.contains("ann@example.org"), "{listed}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(status().await, 200);
+    assert!(run(&["operators", "remove", "ann@example.org"]).0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(status().await, 404);
+    assert!(!run(&["operators", "add", "nobody@example.org"]).0);
+    let made = (ActorKind::CommandLine, "SetOperator".to_owned());
+    assert_eq!(rows(&server).await, [made.clone(), made]);
+}
+
+#[tokio::test]
+async fn a_lost_submission_is_settled_on_its_page() {
+    let server = Server::start().await;
+    let owner = Browser::of_owner(&server).await;
+    let client = server
+        .database
+        .store()
+        .client()
+        .await
+        .expect("a connection");
+    // As if a process had died that lost the answer.
+    let lose = "WITH task AS (
+            INSERT INTO tasks (created_at, deadline_at, quoted, started_at, attempt, test, account_id, id, node_id,
+                status, media_type, model, provider, request)
+            SELECT now(), now() + interval '1 hour', 0, now(), 1, true, id, $1::text::uuid, $1::text::uuid,
+                'PROCESSING', 'image', 'nano-banana-pro', 'fal', '{}'
+            FROM accounts
+            RETURNING account_id, id
+        )
+        INSERT INTO lost_submissions (attempt, account_id, task_id, provider, upstream_model)
+        SELECT 1, account_id, id, 'fal', 'fal-ai/x' FROM task";
+    let task = Uuid::now_v7().to_string();
+    client
+        .execute(lose, &[&task])
+        .await
+        .expect("can be written");
+    let queue = owner.get("/admin/queue").await;
+    let path = format!("/admin/queue/{task}/1");
+    assert!(queue.text.contains(&path), "{}", queue.text);
+    for fields in [
+        &[][..],
+        &[("verdict", "ARRIVED")],
+        &[("verdict", "PERHAPS")],
+    ] {
+        let refused = owner.submit(&path, &path, fields).await;
+        assert!(refused.status == 422 && refused.text.contains("role=\"alert\""));
+    }
+    let fields = [("verdict", "GIVE_UP"), ("upstream_id", "left over")];
+    let asked = owner.submit(&path, &path, &fields).await;
+    assert!(asked.text.contains("The task fails now"), "{}", asked.text);
+    let token = asked.form_token();
+    let fields = [
+        ("verdict", "GIVE_UP"),
+        ("confirmed", "yes"),
+        ("form_token", token),
+    ];
+    let settled = owner.post(&path, &fields).await;
+    assert_eq!(
+        settled.location, "/admin/queue?done=settled",
+        "{}",
+        settled.text
+    );
+    assert_eq!(
+        owner.get(&path).await.status,
+        404,
+        "nobody waits for a word"
+    );
+    let other = [
+        ("verdict", "NOT_SUBMITTED"),
+        ("confirmed", "yes"),
+        ("form_token", token),
+    ];
+    assert_eq!(owner.post(&path, &other).await.status, 422);
+    assert_eq!(
+        rows(&server).await,
+        [(ActorKind::Person, "SettleSubmission".to_owned())]
+    );
 }
