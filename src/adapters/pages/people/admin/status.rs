@@ -67,16 +67,20 @@ impl Upstream {
         self.badge().0 == "good"
     }
 
-    fn last(&self) -> String {
-        let at = self.last_error_at.as_deref().map(minute);
-        at.map_or(String::new(), |at| format!("{}, {at}", self.last_error))
-    }
-
-    fn rests(&self) -> String {
-        let until = self.rests_until.as_deref();
-        until.map_or(String::new(), |until| {
-            format!("left alone until {}", second(until))
-        })
+    /// What is known beyond the badge.
+    fn words(&self) -> String {
+        let stands = match (self.condition.as_str(), self.rests_until.as_deref()) {
+            ("REFUSED", _) => "It refuses this server's key, or its account there.".to_owned(),
+            ("DOWN", _) => "Asked how it is, it does not answer as it should.".to_owned(),
+            (_, Some(until)) => format!("It is left alone until {}.", second(until)),
+            _ => String::new(),
+        };
+        let last = match self.last_error_at.as_deref() {
+            Some(at) => format!("At {} it {}.", minute(at), self.last_error),
+            None if stands.is_empty() => "No failure since this process began.".to_owned(),
+            None => String::new(),
+        };
+        [stands, last].join(" ").trim().to_owned()
     }
 }
 
