@@ -12,6 +12,7 @@
 //! **Bounds.** Pages hold at most [`PAGE_MAX`] accounts, an account has at most [`KEYS_MAX`] keys that are not
 //! revoked, and a list of keys ends after the newest [`KEYS_LISTED_MAX`].
 
+use deadpool_postgres::{GenericClient, Transaction};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -127,48 +128,60 @@ impl Accounts {
 
     /// Makes an account on a plan.
     pub async fn create(&self, name: &str, plan: &str) -> Result<Account, AccountsError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let account = Self::create_within(&transaction, name, plan).await?;
+        transaction.commit().await?;
+        Ok(account)
+    }
+
+    /// The same within a transaction of the caller's.
+    pub async fn create_within(
+        transaction: &Transaction<'_>,
+        name: &str,
+        plan: &str,
+    ) -> Result<Account, AccountsError> {
         if !is_name(name) {
             return Err(AccountsError::AccountName);
         }
-        if !is_name(plan) {
-            return Err(self.plan_unknown(plan).await);
-        }
-        let client = self.store.client().await?;
-        let statement = client
+        plans::check_known(transaction, plan).await?;
+        let statement = transaction
             .prepare_cached(include_str!("accounts/sql/insert_account.sql"))
             .await?;
-        let inserted = client
+        let inserted = transaction
             .query_one(&statement, &[&Uuid::now_v7(), &name, &plan, &false])
             .await
             .map_err(StoreError::from);
-        // Given back first: naming the plans takes a connection too.
-        drop(client);
         match inserted {
             Ok(row) => Ok(Account::from_row(&row)),
-            Err(error) => Err(match error.constraint() {
-                Some("accounts_name_unique") => AccountsError::AccountExists {
+            Err(error) if error.constraint() == Some("accounts_name_unique") => {
+                Err(AccountsError::AccountExists {
                     account: name.to_owned(),
-                },
-                Some("accounts_plan_known") => self.plan_unknown(plan).await,
-                _ => error.into(),
-            }),
+                })
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
     /// The account with this name.
     pub async fn by_name(&self, name: &str) -> Result<Account, AccountsError> {
-        let unknown = || AccountsError::AccountUnknown {
-            account: name.to_owned(),
-        };
+        Self::by_name_within(&self.store.client().await?, name).await
+    }
+
+    /// The same by a connection, or within a transaction, of the caller's.
+    pub async fn by_name_within(
+        client: &impl GenericClient,
+        name: &str,
+    ) -> Result<Account, AccountsError> {
         if !is_name(name) {
-            return Err(unknown());
+            return Err(unknown(name));
         }
-        let client = self.store.client().await?;
         let statement = client
             .prepare_cached(include_str!("accounts/sql/account_by_name.sql"))
             .await?;
         let row = client.query_opt(&statement, &[&name]).await?;
-        row.map(|row| Account::from_row(&row)).ok_or_else(unknown)
+        row.map(|row| Account::from_row(&row))
+            .ok_or_else(|| unknown(name))
     }
 
     /// The account with this name and its plan, if there is one.
@@ -193,6 +206,19 @@ impl Accounts {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Account>, AccountsError> {
+        self.search("", after, limit).await
+    }
+
+    /// The same of those accounts whose name has `part` in it.
+    pub async fn search(
+        &self,
+        part: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Account>, AccountsError> {
+        if !part.is_empty() && !is_name(part) {
+            return Ok(Vec::new());
+        }
         // A page token comes from outside; PostgreSQL's text has no NUL, and nothing sorts before the empty name.
         let after = after.filter(|name| is_name(name)).unwrap_or("");
         let limit = i64::from(limit.min(PAGE_MAX));
@@ -200,37 +226,41 @@ impl Accounts {
         let statement = client
             .prepare_cached(include_str!("accounts/sql/list_accounts.sql"))
             .await?;
-        let rows = client.query(&statement, &[&after, &limit]).await?;
+        let rows = client.query(&statement, &[&after, &limit, &part]).await?;
         Ok(rows.iter().map(Account::from_row).collect())
     }
 
     /// Puts the account on another plan. Every replica follows within a second.
     pub async fn set_plan(&self, name: &str, plan: &str) -> Result<Account, AccountsError> {
-        if !is_name(plan) {
-            return Err(self.plan_unknown(plan).await);
-        }
-        let unknown = || AccountsError::AccountUnknown {
-            account: name.to_owned(),
-        };
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let (account, _) = Self::set_plan_within(&transaction, name, plan).await?;
+        transaction.commit().await?;
+        Ok(account)
+    }
+
+    /// The same within a transaction of the caller's; also answers the plan before.
+    pub async fn set_plan_within(
+        transaction: &Transaction<'_>,
+        name: &str,
+        plan: &str,
+    ) -> Result<(Account, String), AccountsError> {
+        plans::check_known(transaction, plan).await?;
         if !is_name(name) {
-            return Err(unknown());
+            return Err(unknown(name));
         }
-        let client = self.store.client().await?;
-        let statement = client
+        let statement = transaction
             .prepare_cached(include_str!("accounts/sql/set_plan.sql"))
             .await?;
-        let updated = client
-            .query_opt(&statement, &[&name, &plan])
-            .await
-            .map_err(StoreError::from);
-        drop(client);
-        match updated {
-            Ok(row) => row.map(|row| Account::from_row(&row)).ok_or_else(unknown),
-            Err(error) if error.constraint() == Some("accounts_plan_known") => {
-                Err(self.plan_unknown(plan).await)
-            }
-            Err(error) => Err(error.into()),
-        }
+        let row = transaction.query_opt(&statement, &[&name, &plan]).await?;
+        row.map(|row| (Account::from_row(&row), row.get("plan_before")))
+            .ok_or_else(|| unknown(name))
+    }
+}
+
+fn unknown(name: &str) -> AccountsError {
+    AccountsError::AccountUnknown {
+        account: name.to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@
 //! | module | commands |
 //! |---|---|
 //! | [`serve`], [`catalog`] | `serve` |
-//! | [`admin`], [`plans`], [`credits`], [`tasks`] | `accounts`, `keys`, `login-link`, `ledger`, `plans`, `credits`, `tasks`: straight on the database, with or without a server running |
+//! | [`admin`], [`plans`], [`credits`], [`tasks`], [`audit`], [`operators`] | `accounts`, `keys`, `login-link`, `ledger`, `plans`, `credits`, `tasks`, `audit`, `operators`: straight on the database, with or without a server running |
 //! | [`client`] | `models`, `generate`: callers of a running server |
 //! | [`mcp`] | `mcp`: between a running server and clients that start programs |
 
@@ -20,12 +20,14 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::settings::{Settings, SettingsError, TABLE};
 
 mod admin;
+mod audit;
 mod catalog;
 mod client;
 mod credits;
 mod database;
 mod mcp;
 mod monthly;
+mod operators;
 mod plans;
 mod serve;
 mod tasks;
@@ -71,6 +73,10 @@ enum Command {
     /// See submissions that got lost on their way to an upstream, and settle them.
     #[command(subcommand)]
     Tasks(tasks::Tasks),
+    /// Say which people may administer the server, on its pages and over gRPC.
+    Operators(operators::Operators),
+    /// Print what operators changed, newest first.
+    Audit(audit::Audit),
     /// List the models of a running server, or check which upstreams work.
     Models(client::Models),
     /// Make a picture or a video on a running server and save it.
@@ -134,6 +140,8 @@ async fn run(command: Command, settings: Settings) -> Result<ExitCode, Failure> 
         Command::Credits(command) => credits::credits(command, &settings).await,
         Command::Ledger(command) => admin::books(command, &settings).await,
         Command::Tasks(command) => tasks::tasks(command, &settings).await,
+        Command::Operators(command) => operators::operators(command, &settings).await,
+        Command::Audit(command) => audit::audit(command, &settings).await,
         Command::Models(command) => client::models(&command, &settings).await,
         Command::Generate(command) => client::generate(&command, &settings).await,
         Command::Mcp(command) => mcp::mcp(command, &settings).await,

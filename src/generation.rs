@@ -45,6 +45,7 @@ mod inputs;
 mod key;
 mod lost;
 mod news;
+mod overview;
 mod own_keys;
 mod prepare;
 mod prober;
@@ -64,7 +65,8 @@ pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
 pub use health::Condition;
 pub use hooks::HOOKS_PATH;
 pub use inputs::Picture;
-pub use lost::{Lost, LostSubmissions, SettleError, Word};
+pub use lost::{Lost, LostSubmissions, SettleError, Settled, Word};
+pub use overview::{Counts, Ends, Node, Overview, Queue, Standing, Upstream};
 pub use own_keys::OwnKeyError;
 pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Asked, Request, Scene};
@@ -376,6 +378,14 @@ impl Generation {
     #[must_use]
     pub fn owed(&self) -> Arc<Notify> {
         Arc::clone(&self.core.owed)
+    }
+
+    /// How the server stands, for its operator.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn overview(&self) -> Result<Overview, StoreError> {
+        overview::overview(&self.core).await
     }
 
     /// The upstreams as `caller` finds them.

@@ -27,7 +27,7 @@ mod lots;
 mod statement;
 
 pub use chains::{Chains, Ends, MovementError};
-pub use csv::{CSV_HEADER, csv_lines};
+pub use csv::{CSV_HEADER, csv_lines, csv_text};
 pub use lots::Lot;
 pub use statement::{ENTRIES_MAX, EXAMINED_MAX, EntryFilter, EntryPage};
 

@@ -13,6 +13,7 @@ pub mod egress;
 pub mod gate;
 pub mod generation;
 pub mod ledger;
+pub mod operator;
 pub mod people;
 pub mod providers;
 pub mod settings;

@@ -31,6 +31,7 @@ mod identities;
 mod issuer;
 mod links;
 mod members;
+mod operators;
 mod password;
 mod persons;
 mod sessions;
@@ -154,6 +155,9 @@ pub enum PeopleError {
     /// The account has no member or invitation with this id.
     #[error("the account has no member and no invitation with this id")]
     MemberUnknown,
+    /// Nobody has this address.
+    #[error("nobody signs in with this e-mail address")]
+    PersonUnknown,
     /// The person is a member or invited.
     #[error("there is a member or an invitation with this e-mail address already")]
     MemberExists,

@@ -332,6 +332,12 @@ impl Providers {
         })
     }
 
+    /// The bounds that were set: from the name of a provider to how many jobs it may have at once.
+    pub fn bounds(&self) -> impl Iterator<Item = (&str, usize)> {
+        let places = self.places.iter();
+        places.map(|(name, places)| (name.as_str(), *places))
+    }
+
     /// The setting that would make the provider of that name reachable.
     #[must_use]
     pub fn missing_setting(&self, name: &str) -> Option<&str> {

@@ -12,6 +12,7 @@ use piooy::egress::{Egress, Policy};
 use piooy::gate::Gate;
 use piooy::generation::{Generation, LostSubmissions};
 use piooy::ledger::Ledger;
+use piooy::operator::{AuditLog, Desk};
 use piooy::people::People;
 use piooy::spec::method::Registry;
 use piooy::spec::v1::generation_service_client::GenerationServiceClient;
@@ -124,8 +125,10 @@ impl Faces {
         let stop = CancellationToken::new();
         let api = Api {
             accounts,
+            audit_log: AuditLog::new(store.clone()),
             assets: room::assets(),
             catalog: Current::new(Catalog::builtin()),
+            desk: Desk::new(store.clone()),
             gate: gate.clone(),
             generation: generation.clone(),
             ledger: Ledger::new(store.clone()),

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use deadpool_postgres::{GenericClient, Transaction};
+
 use super::records::Plan;
 use super::{Accounts, AccountsError, is_name};
 
@@ -13,23 +15,32 @@ pub const MONTHLY_CREDITS_MAX: i64 = 1_000_000_000_000;
 impl Accounts {
     /// Every plan, by name.
     pub async fn plans(&self) -> Result<Vec<Plan>, AccountsError> {
-        let client = self.store.client().await?;
-        let statement = client
-            .prepare_cached(include_str!("sql/list_plans.sql"))
-            .await?;
-        let rows = client.query(&statement, &[]).await?;
-        Ok(rows.iter().map(Plan::from_row).collect())
+        list(&self.store.client().await?).await
     }
 
     /// Makes a plan, or changes all of the plan of that name. Every replica follows within a second.
     pub async fn save_plan(&self, plan: &Plan) -> Result<Plan, AccountsError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let (saved, _) = Self::save_plan_within(&transaction, plan).await?;
+        transaction.commit().await?;
+        Ok(saved)
+    }
+
+    /// The same within a transaction of the caller's; also answers what the plan was before.
+    pub async fn save_plan_within(
+        transaction: &Transaction<'_>,
+        plan: &Plan,
+    ) -> Result<(Plan, Option<Plan>), AccountsError> {
         check(plan)?;
         let column = |number: u32| i32::try_from(number).expect("the check bounds it");
-        let client = self.store.client().await?;
-        let statement = client
+        let before = transaction
+            .query_opt(include_str!("sql/lock_plan.sql"), &[&plan.name])
+            .await?;
+        let statement = transaction
             .prepare_cached(include_str!("sql/save_plan.sql"))
             .await?;
-        let row = client
+        let row = transaction
             .query_one(
                 &statement,
                 &[
@@ -43,19 +54,35 @@ impl Accounts {
                 ],
             )
             .await?;
-        Ok(Plan::from_row(&row))
+        Ok((
+            Plan::from_row(&row),
+            before.map(|before| Plan::from_row(&before)),
+        ))
     }
+}
 
-    /// That there is no such plan, and which there are.
-    pub(super) async fn plan_unknown(&self, plan: &str) -> AccountsError {
-        match self.plans().await {
-            Ok(plans) => AccountsError::PlanUnknown {
-                plan: plan.to_owned(),
-                known: plans.into_iter().map(|plan| plan.name).collect(),
-            },
-            Err(error) => error,
-        }
+async fn list(client: &impl GenericClient) -> Result<Vec<Plan>, AccountsError> {
+    let statement = client
+        .prepare_cached(include_str!("sql/list_plans.sql"))
+        .await?;
+    let rows = client.query(&statement, &[]).await?;
+    Ok(rows.iter().map(Plan::from_row).collect())
+}
+
+/// That there is a plan of this name. Plans are never removed.
+pub(super) async fn check_known(
+    client: &impl GenericClient,
+    plan: &str,
+) -> Result<(), AccountsError> {
+    let plans = list(client).await?.into_iter();
+    let known: Vec<String> = plans.map(|plan| plan.name).collect();
+    if known.iter().any(|name| name == plan) {
+        return Ok(());
     }
+    Err(AccountsError::PlanUnknown {
+        plan: plan.to_owned(),
+        known,
+    })
 }
 
 fn check(plan: &Plan) -> Result<(), AccountsError> {

@@ -10,6 +10,7 @@ use crate::catalog::{self, LookupError, Unfit};
 use crate::gate::Refusal;
 use crate::generation::{OwnKeyError, QuoteError, SettleError, SubmitError, TaskError};
 use crate::ledger::LedgerError;
+use crate::operator::OperatorError;
 use crate::people::{IssuerError, PeopleError};
 use crate::providers::FailureReason;
 use crate::spec::error::{ApiError, Detail};
@@ -134,6 +135,20 @@ impl From<AccountsError> for ApiError {
     }
 }
 
+impl From<OperatorError> for ApiError {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::Accounts(error) => error.into(),
+            OperatorError::Ledger(error) => error.into(),
+            OperatorError::People(error) => error.into(),
+            OperatorError::Settle(error) => error.into(),
+            OperatorError::IdempotencyKeyLength => field("idempotencyKey", &error),
+            OperatorError::IdempotencyKeyReused => said(Reason::IdempotencyKeyReused, &error),
+            OperatorError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<PeopleError> for ApiError {
     fn from(error: PeopleError) -> Self {
         match error {
@@ -153,7 +168,9 @@ impl From<PeopleError> for ApiError {
                 tracing::warn!(error = ?error, "the OpenID provider did not do its part");
                 said(Reason::Unavailable, &error)
             }
-            PeopleError::MemberUnknown => said(Reason::MemberNotFound, &error),
+            PeopleError::MemberUnknown | PeopleError::PersonUnknown => {
+                said(Reason::MemberNotFound, &error)
+            }
             PeopleError::MemberExists => said(Reason::MemberExists, &error),
             PeopleError::LastOwner => said(Reason::LastOwner, &error),
             PeopleError::Busy => said(Reason::Busy, &error).retry_after(BUSY_PAUSE),

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use prost_types::Timestamp;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 use crate::accounts::Accounts;
@@ -17,6 +18,7 @@ use crate::catalog::Current;
 use crate::gate::{Caller, Gate};
 use crate::generation::{Generation, LostSubmissions};
 use crate::ledger::Ledger;
+use crate::operator::{AuditLog, Desk};
 use crate::people::People;
 use crate::spec::error::ApiError;
 use crate::spec::reason::Reason;
@@ -26,8 +28,10 @@ use crate::webhooks::Webhooks;
 mod account;
 mod admin;
 mod catalog;
+mod csv;
 mod generation;
 mod people;
+mod server_status;
 mod waiting;
 mod webhook;
 
@@ -42,10 +46,14 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct Api {
     /// Accounts, plans and keys.
     pub accounts: Accounts,
+    /// What operators changed.
+    pub audit_log: AuditLog,
     /// Signs the links of results.
     pub assets: Assets,
     /// The models.
     pub catalog: Current,
+    /// Where operators change things.
+    pub desk: Desk,
     /// Told when keys or plans change.
     pub gate: Arc<Gate>,
     /// Tasks.
@@ -90,6 +98,16 @@ pub(super) fn unreadable_key() -> ApiError {
         "idempotency_key",
         "must be of visible ASCII characters, such as a UUID",
     )
+}
+
+/// The idempotency key among the metadata; it goes before one in the message. One that cannot be read
+/// is refused: the caller counts on it.
+fn header_key(metadata: &MetadataMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = metadata.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let text = value.to_str().map_err(|_| unreadable_key())?;
+    Ok(given(text.to_owned()))
 }
 
 /// `None` for a string that was not given.

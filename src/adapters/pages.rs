@@ -116,6 +116,8 @@ pub struct Frame {
     pub address: Option<String>,
     /// Who is signed in, where the page knows.
     pub person: Option<String>,
+    /// Whether that is somebody who administers the server.
+    pub operator: bool,
     /// The server's own address, without a final slash.
     public_url: String,
 }
@@ -152,6 +154,7 @@ impl Frame {
             description: description.into(),
             address: Some(format!("{public_url}{path}")),
             person: None,
+            operator: false,
             public_url,
             path,
         }
@@ -189,9 +192,9 @@ impl Frame {
         }
     }
 
-    fn links(&self) -> [Link; 4] {
+    fn links(&self) -> Vec<Link> {
         let link = |name, path, below: &str| self.link(name, path, below);
-        [
+        let mut links = vec![
             link("Generate", "generate", "generate"),
             link("Models", "models", "models"),
             link("Docs", "docs/api", "docs/"),
@@ -199,6 +202,28 @@ impl Frame {
                 Some(_) => link("Settings", "settings/apikeys", "settings/"),
                 None => link("Sign in", "signin", "signin"),
             },
+        ];
+        if self.operator {
+            links.push(link("Admin", "admin", "admin"));
+        }
+        links
+    }
+
+    /// The operator's pages have links of their own, too.
+    fn admin_rooms(&self) -> Vec<Link> {
+        if !self.operator || !self.path.starts_with("/admin") {
+            return Vec::new();
+        }
+        vec![
+            Link {
+                current: self.path == "/admin",
+                ..self.link("Overview", "admin", "admin")
+            },
+            self.link("Accounts", "admin/accounts", "admin/accounts"),
+            self.link("Plans", "admin/plans", "admin/plans"),
+            self.link("Upstreams", "admin/upstreams", "admin/upstreams"),
+            self.link("Queue", "admin/queue", "admin/queue"),
+            self.link("Audit log", "admin/audit", "admin/audit"),
         ]
     }
 

@@ -218,7 +218,10 @@ pub fn event_stream(
 
 /// A file as the body. What fails before its first part is told as any failure; later the connection breaks off, so
 /// that nobody takes a part for the whole.
-async fn download(mut file: File, allowance: &Allowance) -> Result<Response, ApiError> {
+///
+/// # Errors
+/// What failed before the first part.
+pub async fn download(mut file: File, allowance: &Allowance) -> Result<Response, ApiError> {
     let first = file.parts.next().await.transpose()?.unwrap_or_default();
     let media_type = HeaderValue::from_str(&first.content_type)
         .unwrap_or(HeaderValue::from_static("application/octet-stream"));

@@ -9,11 +9,13 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 
 use super::Failure;
+use super::audit::operator;
 use super::database::Database;
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps};
 use crate::adapters::sign_in_link;
 use crate::generation;
 use crate::ledger::{Ledger, Totals};
+use crate::operator::Desk;
 use crate::people::People;
 use crate::settings::Settings;
 
@@ -101,10 +103,10 @@ pub enum Books {
 
 /// Runs `piooy accounts …`.
 pub async fn accounts(command: Accounts, settings: &Settings) -> Result<ExitCode, Failure> {
-    with_accounts(settings, async |accounts, _| {
+    with_accounts(settings, async |accounts, _, desk| {
         match command {
             Accounts::Create { name, plan } => {
-                let account = accounts.create(&name, &plan).await?;
+                let account = desk.create_account(&operator(), &name, &plan).await?;
                 println!("{}  {}  {}", account.id, account.name, account.plan);
             }
             Accounts::List => {
@@ -119,7 +121,7 @@ pub async fn accounts(command: Accounts, settings: &Settings) -> Result<ExitCode
                 }
             }
             Accounts::Plan { name, plan } => {
-                let account = accounts.set_plan(&name, &plan).await?;
+                let account = desk.set_plan(&operator(), &name, &plan).await?;
                 println!("{}  {}  {}", account.id, account.name, account.plan);
             }
         }
@@ -130,7 +132,7 @@ pub async fn accounts(command: Accounts, settings: &Settings) -> Result<ExitCode
 
 /// Runs `piooy keys …`.
 pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failure> {
-    with_accounts(settings, async |accounts, _| {
+    with_accounts(settings, async |accounts, _, _| {
         match command {
             Keys::Create(create) => {
                 let account = accounts.by_name(&create.account).await?;
@@ -285,11 +287,12 @@ pub(super) fn time_after(life: Duration) -> Result<SystemTime, Failure> {
 /// Opens the database for one command and closes it whatever comes of it.
 pub(super) async fn with_accounts(
     settings: &Settings,
-    command: impl AsyncFnOnce(accounts::Accounts, Ledger) -> Result<ExitCode, Failure>,
+    command: impl AsyncFnOnce(accounts::Accounts, Ledger, Desk) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
     let database = Database::visit(settings).await?;
     let store = database.store.clone();
-    let done = command(accounts::Accounts::new(store.clone()), Ledger::new(store)).await;
+    let accounts = accounts::Accounts::new(store.clone());
+    let done = command(accounts, Ledger::new(store.clone()), Desk::new(store)).await;
     database.close().await;
     done
 }

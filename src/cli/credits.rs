@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::admin::{time_after, with_accounts};
+use super::audit::operator;
 use crate::ledger::{Balance, CSV_HEADER, ENTRIES_MAX, Entry, EntryFilter, Ledger, csv_lines};
+use crate::operator::Grant;
 use crate::settings::Settings;
 
 /// `piooy credits …`
@@ -45,7 +47,7 @@ pub enum Credits {
 
 /// Runs `piooy credits …`.
 pub async fn credits(command: Credits, settings: &Settings) -> Result<ExitCode, Failure> {
-    with_accounts(settings, async |accounts, ledger| {
+    with_accounts(settings, async |accounts, ledger, desk| {
         let account = match command {
             Credits::Grant {
                 account,
@@ -53,10 +55,14 @@ pub async fn credits(command: Credits, settings: &Settings) -> Result<ExitCode, 
                 note,
                 expires,
             } => {
-                let account = accounts.by_name(&account).await?;
-                let end = expires.map(time_after).transpose()?;
-                ledger.grant(account.id, credits, &note, end).await?;
-                account
+                let grant = Grant {
+                    account: &account,
+                    credits,
+                    note: &note,
+                    expires_at: expires.map(time_after).transpose()?,
+                    idempotency_key: None,
+                };
+                desk.grant(&operator(), &grant).await?
             }
             Credits::Statement { account, csv } => {
                 let account = accounts.by_name(&account).await?;

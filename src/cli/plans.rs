@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::Failure;
 use super::admin::with_accounts;
+use super::audit::operator;
 use crate::accounts::Plan;
 use crate::settings::Settings;
 
@@ -84,7 +85,7 @@ impl Set {
 
 /// Runs `piooy plans …`.
 pub async fn plans(asked: Plans, settings: &Settings) -> Result<ExitCode, Failure> {
-    with_accounts(settings, async |accounts, _| {
+    with_accounts(settings, async |accounts, _, desk| {
         let plans = accounts.plans().await?;
         let shown = match asked.command.unwrap_or(Command::List) {
             Command::List => plans,
@@ -93,7 +94,7 @@ pub async fn plans(asked: Plans, settings: &Settings) -> Result<ExitCode, Failur
                 let plan = set.onto(known).ok_or(
                     "a new plan needs --submits-per-minute, --reads-per-minute and --concurrent-tasks",
                 )?;
-                vec![accounts.save_plan(&plan).await?]
+                vec![desk.save_plan(&operator(), &plan).await?]
             }
         };
         let line = |cells: [&str; 7]| {

@@ -24,6 +24,7 @@ use crate::egress::{self, Egress};
 use crate::gate::{Gate, JwtSettings, KeySetOrigin};
 use crate::generation::{self, Generation, LostSubmissions};
 use crate::ledger::Ledger;
+use crate::operator::{AuditLog, Desk};
 use crate::people::{Issuer, IssuerSettings, People};
 use crate::settings::{JwksSource, SandboxForLive, Settings};
 use crate::spec;
@@ -251,8 +252,10 @@ async fn assemble(
     );
     let api = Api {
         accounts,
+        audit_log: AuditLog::new(store.clone()),
         assets: assets.clone(),
         catalog: catalog.clone(),
+        desk: Desk::new(store.clone()),
         gate: gate.clone(),
         generation: generation.clone(),
         ledger,

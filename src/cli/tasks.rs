@@ -8,15 +8,14 @@ use clap::{Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use super::Failure;
+use super::audit::operator;
 use super::database::Database;
 use crate::generation::{Lost, LostSubmissions, Word};
+use crate::operator::Desk;
 use crate::settings::Settings;
 
 /// Submissions that are read at once.
 const PAGE: u32 = 500;
-
-/// Who settled it, for the record.
-const WHO: &str = "the command line";
 
 /// `piooy tasks …`
 #[derive(Subcommand)]
@@ -63,7 +62,9 @@ impl Verdict {
 /// Runs `piooy tasks …`.
 pub async fn tasks(command: Tasks, settings: &Settings) -> Result<ExitCode, Failure> {
     match command {
-        Tasks::Unknown => with_submissions(settings, list).await,
+        Tasks::Unknown => {
+            with_submissions(settings, async |submissions, _| list(submissions).await).await
+        }
         Tasks::Settle {
             task,
             verdict,
@@ -73,7 +74,9 @@ pub async fn tasks(command: Tasks, settings: &Settings) -> Result<ExitCode, Fail
             let word = verdict
                 .word(upstream_id)
                 .ok_or("--upstream-id is for the verdict arrived alone")?;
-            let settle = async |submissions: &_| settle(submissions, task, attempt, &word).await;
+            let settle = async |submissions: &_, desk: &_| {
+                settle(submissions, desk, task, attempt, &word).await
+            };
             with_submissions(settings, settle).await
         }
     }
@@ -82,12 +85,13 @@ pub async fn tasks(command: Tasks, settings: &Settings) -> Result<ExitCode, Fail
 /// Opens the database for one command and closes it whatever comes of it.
 async fn with_submissions(
     settings: &Settings,
-    command: impl AsyncFnOnce(&LostSubmissions) -> Result<ExitCode, Failure>,
+    command: impl AsyncFnOnce(&LostSubmissions, &Desk) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
     let database = Database::visit(settings).await?;
     let submissions = LostSubmissions::new(database.store.clone());
-    let done = command(&submissions).await;
-    drop(submissions);
+    let desk = Desk::new(database.store.clone());
+    let done = command(&submissions, &desk).await;
+    drop((submissions, desk));
     database.close().await;
     done
 }
@@ -142,6 +146,7 @@ async fn list(submissions: &LostSubmissions) -> Result<ExitCode, Failure> {
 
 async fn settle(
     submissions: &LostSubmissions,
+    desk: &Desk,
     task: Uuid,
     attempt: Option<u32>,
     word: &Word,
@@ -155,7 +160,8 @@ async fn settle(
             )?
             .attempt,
     };
-    let at = submissions.settle(task, attempt, word, WHO).await?;
+    let by = operator();
+    let at = desk.settle(&by, submissions, task, attempt, word).await?;
     println!("{task}  attempt {attempt}  {}  {}", word.as_str(), time(at));
     Ok(ExitCode::SUCCESS)
 }

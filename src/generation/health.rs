@@ -13,11 +13,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Settings;
+use super::overview::Standing;
 use crate::providers::{Cause, Providers};
 
 /// Failures in a row after which an upstream is left alone.
@@ -39,6 +40,18 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// A word for it, for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "READY",
+            Self::Resting => "RESTING",
+            Self::Refused => "REFUSED",
+            Self::Down => "DOWN",
+            Self::ModelGone => "MODEL_GONE",
+        }
+    }
+
     /// The rest of a sentence that begins with the upstream's name, for callers.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -87,6 +100,8 @@ struct State {
     /// It rests because it refused this server.
     refused: bool,
     found: Findings,
+    /// What it last failed by, and when.
+    last_failure: Option<(&'static str, SystemTime)>,
     /// Models that it said it has not when it was to make something, each until when that counts.
     missing: BTreeMap<String, Instant>,
 }
@@ -155,6 +170,25 @@ impl Health {
         }
     }
 
+    /// How all of it stands, by all that is known.
+    pub fn standing(&self, name: &str, now: Instant) -> Option<Standing> {
+        // Of no model: what is wrong with one of them is not asked here.
+        let condition = self.condition(name, "", now);
+        let state = self.state(name)?;
+        let rest = state.resting_until;
+        let rest = rest.map(|until| until.saturating_duration_since(now));
+        let missing = state.missing.iter().filter(|(_, until)| **until > now);
+        let missing = missing.map(|(model, _)| model);
+        let gone: BTreeSet<&String> = state.found.gone.iter().chain(missing).collect();
+        Some(Standing {
+            condition,
+            rest: rest.filter(|rest| !rest.is_zero()),
+            failures: state.failures,
+            last_failure: state.last_failure,
+            gone: gone.into_iter().cloned().collect(),
+        })
+    }
+
     /// A place for a job, if one is free.
     pub fn place(&self, name: &str) -> Option<OwnedSemaphorePermit> {
         let places = Arc::clone(&self.upstreams.get(name)?.places);
@@ -193,6 +227,7 @@ impl Health {
         };
         self.doubt(name);
         state.failures += 1;
+        state.last_failure = Some((cause.words(), SystemTime::now()));
         let rest = match (cause, retry_after) {
             // One model is gone, not the upstream.
             (Cause::Retired, _) => {
@@ -334,6 +369,14 @@ mod tests {
         );
         assert_eq!(stands("model", later), Condition::ModelGone);
         assert_eq!(stands("another", later), Condition::Ready);
+        let standing = health.standing(SANDBOX, later).expect("it is known");
+        assert_eq!(
+            (standing.condition, standing.rest),
+            (Condition::Ready, None)
+        );
+        assert_eq!(standing.gone, ["model"]);
+        let last = standing.last_failure.map(|(words, _)| words);
+        assert_eq!(last, Some(Cause::Credit.words()));
         let down = Findings {
             trouble: Some(Condition::Down),
             gone: BTreeSet::new(),

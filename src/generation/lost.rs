@@ -18,6 +18,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use deadpool_postgres::Transaction;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -123,6 +124,21 @@ pub enum SettleError {
     Store(#[from] StoreError),
 }
 
+/// A word that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The task.
+    pub task_id: Uuid,
+    /// Whose it is.
+    pub account_id: Uuid,
+    /// The name of the account.
+    pub account: String,
+    /// When the word was given.
+    pub at: SystemTime,
+    /// Whether it was given just now, not before.
+    pub is_first: bool,
+}
+
 /// The failure of a task that the operator gave up.
 pub(super) fn given_up() -> Failure {
     Failure::new(
@@ -133,6 +149,7 @@ pub(super) fn given_up() -> Failure {
 
 /// Where the operator sees and settles them. It runs no tasks, so there may be any number.
 pub struct LostSubmissions {
+    store: Store,
     records: Records,
     changes: Changes,
 }
@@ -149,7 +166,8 @@ impl LostSubmissions {
         Self {
             // It submits nothing, so no idempotency key is ever looked for.
             changes: Changes::start(store.clone(), node, news.clone(), nobody, Duration::ZERO),
-            records: Records::new(store, news),
+            records: Records::new(store.clone(), news),
+            store,
         }
     }
 
@@ -182,8 +200,32 @@ impl LostSubmissions {
         word: &Word,
         who: &str,
     ) -> Result<SystemTime, SettleError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await.map_err(StoreError::from)?;
+        let settled = self
+            .settle_within(&transaction, task_id, attempt, word, who)
+            .await?;
+        transaction.commit().await.map_err(StoreError::from)?;
+        drop(client);
+        self.carry_out(&settled, word).await?;
+        Ok(settled.at)
+    }
+
+    /// Gives the word within a transaction of the caller's that holds no lock yet. Once that is committed, the word is
+    /// to be carried out.
+    ///
+    /// # Errors
+    /// [`SettleError`]; the transaction is then to be undone.
+    pub async fn settle_within(
+        &self,
+        transaction: &Transaction<'_>,
+        task_id: Uuid,
+        attempt: u32,
+        word: &Word,
+        who: &str,
+    ) -> Result<Settled, SettleError> {
         let not_lost = || SettleError::NotLost { task_id, attempt };
-        let settling = self.records.settle(task_id, attempt, word, who).await?;
+        let settling = Records::settle(transaction, task_id, attempt, word, who).await?;
         let settling = settling.ok_or_else(not_lost)?;
         match (settling.refused.as_deref(), settling.word) {
             (None, _) => {}
@@ -199,16 +241,34 @@ impl LostSubmissions {
             who,
             "an operator settled a submission"
         );
+        Ok(Settled {
+            task_id,
+            account_id: settling.account_id,
+            account: settling.account,
+            at: settling.settled_at.ok_or_else(not_lost)?,
+            is_first: settling.is_first,
+        })
+    }
+
+    /// Does what follows of a word that is durable by now. Whoever runs the task would find it in the row too.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn carry_out(&self, settled: &Settled, word: &Word) -> Result<(), StoreError> {
+        let Settled {
+            account_id,
+            task_id,
+            ..
+        } = *settled;
         if *word == Word::GiveUp {
             let ending = Ending {
                 failure: Some(given_up()),
                 ..Ending::empty(Status::Failed)
             };
             // The first one ends it: this, or the node that has found the word by now.
-            let ended = self.changes.finish(settling.account_id, task_id, ending);
-            ended.await?;
+            self.changes.finish(account_id, task_id, ending).await?;
         }
         self.records.tell([task_id]).await;
-        settling.settled_at.ok_or_else(not_lost)
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+use deadpool_postgres::Transaction;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -80,9 +81,12 @@ pub(super) struct Sight {
 /// What stands of a submission after the operator's word was given on it.
 pub(super) struct Settling {
     pub account_id: Uuid,
+    pub account: String,
     /// The word that stands.
     pub word: Option<Word>,
     pub settled_at: Option<SystemTime>,
+    /// Whether it was given in this transaction.
+    pub is_first: bool,
     /// Why this word was not taken: `SETTLED`, `ENDED` or `KNOWN`.
     pub refused: Option<String>,
 }
@@ -117,6 +121,15 @@ impl Records {
         if let Err(error) = told {
             tracing::debug!(%error, "the other nodes were not told");
         }
+    }
+
+    /// The rows of a statement that only reads.
+    pub async fn read(
+        &self,
+        statement: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.query(statement, values).await
     }
 
     async fn query(
@@ -464,7 +477,7 @@ impl Records {
 
     /// Gives the operator's word on an attempt; `None` when there is nothing of it to be settled.
     pub async fn settle(
-        &self,
+        transaction: &Transaction<'_>,
         id: Uuid,
         attempt: u32,
         word: &Word,
@@ -477,10 +490,10 @@ impl Records {
             &word.upstream_id(),
             &who,
         ];
-        let rows = self
-            .query(include_str!("sql/lost_settle.sql"), &values)
+        let row = transaction
+            .query_opt(include_str!("sql/lost_settle.sql"), &values)
             .await?;
-        Ok(rows.first().map(settling).transpose()?)
+        Ok(row.as_ref().map(settling).transpose()?)
     }
 
     /// Removes what nobody settled of tasks that have ended.
@@ -528,6 +541,8 @@ fn lost(row: &Row) -> Result<Lost, tokio_postgres::Error> {
 fn settling(row: &Row) -> Result<Settling, tokio_postgres::Error> {
     Ok(Settling {
         account_id: row.try_get("account_id")?,
+        account: row.try_get("account")?,
+        is_first: row.try_get("is_first")?,
         word: word(row)?,
         settled_at: row.try_get("settled_at")?,
         refused: row.try_get("refused")?,

@@ -27,14 +27,15 @@ pub fn csv_lines(entries: &[Entry]) -> String {
             entry.credit().name(),
             entry.available,
             entry.held,
-            text(&entry.note),
+            csv_text(&entry.note),
         );
     }
     lines
 }
 
 /// A field of free text, harmless to spreadsheets and quoted where it has to be.
-fn text(text: &str) -> String {
+#[must_use]
+pub fn csv_text(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let plain = if formula {
         format!("'{text}")
@@ -98,7 +99,7 @@ mod tests {
             ("1=1", "1=1"),
         ];
         for (note, field) in table {
-            assert_eq!(text(note), field, "{note}");
+            assert_eq!(csv_text(note), field, "{note}");
         }
     }
 }

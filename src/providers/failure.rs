@@ -159,6 +159,21 @@ impl Cause {
         }
     }
 
+    /// The rest of a sentence that begins with the upstream's name, for the operator.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Policy => "refused what was asked",
+            Self::Input => "could not take a value",
+            Self::Busy => "wanted fewer calls",
+            Self::Key => "refused the key",
+            Self::Credit => "wanted to be paid",
+            Self::Retired => "no longer had a model",
+            Self::Broken => "broke, or answered nonsense",
+            Self::Unreachable => "could not be reached",
+        }
+    }
+
     /// Whether the upstream, and not the request, is to blame: the next request would fail as well.
     #[must_use]
     pub fn is_upstream(self) -> bool {

@@ -11,6 +11,7 @@
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
 //! | [`signin`], [`oidc`], [`sessions`], [`members`], [`settings`], [`generate`], [`usage`] | people sign in, make pictures, see what they cost, stay signed in, and do what their role allows |
+//! | [`admin`] | operators administer, whichever way they come, and it is written down; nobody else does |
 //! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
 //! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
@@ -24,6 +25,7 @@
 //!
 //! MCP is spoken as raw JSON over HTTP, but for [`mcp_rmcp`], which lets an official client speak.
 
+mod admin;
 mod answers;
 mod availability;
 mod bridge;

@@ -5,6 +5,7 @@ mod fakes;
 mod support;
 
 mod accounts;
+mod audit;
 mod egress;
 mod faces;
 mod gate;

@@ -5,16 +5,15 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
+use futures_util::Stream;
 use prost_types::Timestamp;
-use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, caller, given, invalid, page_size, timestamp};
+use super::{Api, caller, csv, given, invalid, page_size, timestamp};
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps, UpstreamSecret};
 use crate::generation::Spent;
-use crate::ledger::{self, CSV_HEADER, ENTRIES_MAX, EntryFilter, Kind, csv_lines};
+use crate::ledger::{self, CSV_HEADER, ENTRIES_MAX, EntryFilter, Kind, LedgerError, csv_lines};
 use crate::spec::body::HttpBody;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
@@ -39,10 +38,7 @@ const DAY_FORM: &str = "YYYY-MM-DD";
 /// The most days that spending is told of at once.
 const SPENDING_DAYS_MAX: u32 = 366;
 
-/// The media type of an exported statement.
-const CSV: &str = "text/csv; charset=utf-8; header=present";
-
-/// How a browser is to take it.
+/// How a browser is to take an exported statement.
 const CSV_FILE: &str = "attachment; filename=\"piooy-transactions.csv\"";
 
 #[tonic::async_trait]
@@ -94,31 +90,15 @@ impl AccountService for Api {
         let asked = request.into_inner();
         let filter = filter(&asked.kinds, asked.task_id, asked.from, asked.to)?;
         let (ledger, account_id) = (self.ledger.clone(), caller.account_id());
-        // One page at a time, read when the one before has left: a statement of any length takes little memory.
-        let pages = stream::try_unfold(Some(None), move |before| {
+        let pages = csv::pages(CSV_HEADER, move |before| {
             let (ledger, filter) = (ledger.clone(), filter.clone());
             async move {
-                let Some(before) = before else {
-                    return Ok(None);
-                };
-                let page = ledger
-                    .entries(account_id, &filter, before, ENTRIES_MAX)
-                    .await;
-                let page = page.map_err(ApiError::from)?;
-                Ok(Some((csv_lines(&page.entries), page.next.map(Some))))
+                let page = ledger.entries(account_id, &filter, before, ENTRIES_MAX);
+                let page = page.await?;
+                Ok::<_, LedgerError>((csv_lines(&page.entries), page.next))
             }
         });
-        let lines = stream::once(async { Ok(CSV_HEADER.to_owned()) })
-            .chain(pages)
-            .try_filter(|lines| std::future::ready(!lines.is_empty()));
-        let parts = lines.map_ok(|lines| HttpBody {
-            content_type: CSV.to_owned(),
-            data: lines.into(),
-        });
-        let mut response = Response::new(Box::pin(parts) as Self::ExportTransactionsStream);
-        let metadata = response.metadata_mut();
-        metadata.insert("content-disposition", MetadataValue::from_static(CSV_FILE));
-        Ok(response)
+        Ok(csv::response(pages, CSV_FILE))
     }
 
     async fn get_spending(

@@ -1,25 +1,43 @@
 //! `AdminService`.
 
 use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::time::SystemTime;
 
+use futures_util::Stream;
+use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::account::point_in_time;
-use super::{Api, caller, given, int32, invalid, page_size, timestamp};
-use crate::accounts;
+use super::{
+    Api, caller, csv, given, header_key, int32, invalid, page_size, server_status, timestamp,
+};
+use crate::accounts::{self, AccountsError};
+use crate::adapters::observe::REQUEST_ID;
 use crate::generation::{Lost, Word};
+use crate::operator::{
+    self, AUDIT_CSV_HEADER, AUDIT_PAGE_MAX, ActorKind, AuditFilter, Grant, Operator,
+    audit_csv_lines,
+};
+use crate::spec::body::HttpBody;
 use crate::spec::error::ApiError;
 use crate::spec::v1::admin_service_server::AdminService;
 use crate::spec::v1::{
-    Account, Balance, CreateAccountRequest, GrantCreditsRequest, ListAccountsRequest,
-    ListAccountsResponse, ListPlansRequest, ListPlansResponse, ListUnknownSubmissionsRequest,
-    ListUnknownSubmissionsResponse, Plan, SavePlanRequest, SetPlanRequest, SettleSubmissionRequest,
-    SettledSubmission, UnknownSubmission,
+    Account, AccountDetails, AuditEntry, Balance, CreateAccountRequest, ExportAuditLogRequest,
+    GetAccountRequest, GetServerStatusRequest, GrantCreditsRequest, ListAccountsRequest,
+    ListAccountsResponse, ListAuditLogRequest, ListAuditLogResponse, ListPlansRequest,
+    ListPlansResponse, ListUnknownSubmissionsRequest, ListUnknownSubmissionsResponse, Plan,
+    SavePlanRequest, ServerStatus, SetPlanRequest, SettleSubmissionRequest, SettledSubmission,
+    UnknownSubmission,
 };
+use crate::store::StoreError;
 
 /// Accounts, or submissions, in a page when the request does not say.
 const PAGE_DEFAULT: u32 = 50;
+
+/// How a browser is to take the exported log.
+const AUDIT_FILE: &str = "attachment; filename=\"piooy-audit-log.csv\"";
 
 /// The plan of an account that is made without one.
 const PLAN_DEFAULT: &str = "free";
@@ -30,14 +48,13 @@ impl AdminService for Api {
         &self,
         request: Request<CreateAccountRequest>,
     ) -> Result<Response<Account>, Status> {
+        let by = self.operator(&request).await?;
         let asked = request.into_inner();
         let plan = given(asked.plan).unwrap_or_else(|| PLAN_DEFAULT.to_owned());
-        let account = self
-            .accounts
-            .create(&asked.name, &plan)
-            .await
-            .map_err(ApiError::from)?;
-        Ok(Response::new(account_message(account)))
+        let made = self.desk.create_account(&by, &asked.name, &plan).await;
+        Ok(Response::new(account_message(
+            made.map_err(ApiError::from)?,
+        )))
     }
 
     async fn list_accounts(
@@ -49,7 +66,7 @@ impl AdminService for Api {
         let after = given(asked.page_token);
         let accounts = self
             .accounts
-            .list(after.as_deref(), limit)
+            .search(&asked.name_contains, after.as_deref(), limit)
             .await
             .map_err(ApiError::from)?;
         let full = u32::try_from(accounts.len()).is_ok_and(|count| count == limit);
@@ -63,16 +80,34 @@ impl AdminService for Api {
         }))
     }
 
+    async fn get_account(
+        &self,
+        request: Request<GetAccountRequest>,
+    ) -> Result<Response<AccountDetails>, Status> {
+        let name = request.into_inner().name;
+        let found = self.accounts.account_with_plan(&name).await;
+        let unknown = AccountsError::AccountUnknown { account: name };
+        let (account, plan) = found
+            .and_then(|found| found.ok_or(unknown))
+            .map_err(ApiError::from)?;
+        let balance = self
+            .balance(account.id, &account.name, &account.plan)
+            .await?;
+        Ok(Response::new(AccountDetails {
+            account: Some(account_message(account)),
+            plan: Some(plan_message(plan)),
+            balance: Some(balance),
+        }))
+    }
+
     async fn set_plan(
         &self,
         request: Request<SetPlanRequest>,
     ) -> Result<Response<Account>, Status> {
+        let by = self.operator(&request).await?;
         let asked = request.into_inner();
-        let account = self
-            .accounts
-            .set_plan(&asked.account, &asked.plan)
-            .await
-            .map_err(ApiError::from)?;
+        let set = self.desk.set_plan(&by, &asked.account, &asked.plan).await;
+        let account = set.map_err(ApiError::from)?;
         self.gate.forget();
         Ok(Response::new(account_message(account)))
     }
@@ -88,12 +123,10 @@ impl AdminService for Api {
     }
 
     async fn save_plan(&self, request: Request<SavePlanRequest>) -> Result<Response<Plan>, Status> {
+        let by = self.operator(&request).await?;
         let asked = request.into_inner().plan.unwrap_or_default();
-        let plan = self
-            .accounts
-            .save_plan(&plan_of(asked)?)
-            .await
-            .map_err(ApiError::from)?;
+        let saved = self.desk.save_plan(&by, &plan_of(asked)?).await;
+        let plan = saved.map_err(ApiError::from)?;
         self.gate.forget();
         Ok(Response::new(plan_message(plan)))
     }
@@ -102,20 +135,23 @@ impl AdminService for Api {
         &self,
         request: Request<GrantCreditsRequest>,
     ) -> Result<Response<Balance>, Status> {
+        let by = self.operator(&request).await?;
+        let key = header_key(request.metadata())?;
         let asked = request.into_inner();
-        let account = self
-            .accounts
-            .by_name(&asked.account)
-            .await
-            .map_err(ApiError::from)?;
+        let key = key.or(given(asked.idempotency_key));
         let expires_at = asked
             .expires_at
             .map(|time| point_in_time("expiresAt", time))
             .transpose()?;
-        self.ledger
-            .grant(account.id, asked.credits, &asked.note, expires_at)
-            .await
-            .map_err(ApiError::from)?;
+        let grant = Grant {
+            account: &asked.account,
+            credits: asked.credits,
+            note: &asked.note,
+            expires_at,
+            idempotency_key: key.as_deref(),
+        };
+        let granted = self.desk.grant(&by, &grant).await;
+        let account = granted.map_err(ApiError::from)?;
         let balance = self
             .balance(account.id, &account.name, &account.plan)
             .await?;
@@ -147,11 +183,7 @@ impl AdminService for Api {
         &self,
         request: Request<SettleSubmissionRequest>,
     ) -> Result<Response<SettledSubmission>, Status> {
-        let caller = caller(&request)?;
-        let who = match caller.key_id() {
-            Some(key_id) => format!("{}, key {key_id}", caller.account_name()),
-            None => caller.account_name().to_owned(),
-        };
+        let by = self.operator(&request).await?;
         let asked = request.into_inner();
         let task_id =
             Uuid::try_parse(&asked.task_id).map_err(|_| invalid("taskId", "must be a UUID"))?;
@@ -164,8 +196,8 @@ impl AdminService for Api {
             )
         })?;
         let settled_at = self
-            .lost_submissions
-            .settle(task_id, attempt, &word, &who)
+            .desk
+            .settle(&by, &self.lost_submissions, task_id, attempt, &word)
             .await
             .map_err(ApiError::from)?;
         Ok(Response::new(SettledSubmission {
@@ -175,6 +207,114 @@ impl AdminService for Api {
             upstream_id: word.upstream_id().unwrap_or_default().to_owned(),
             settled_at: Some(timestamp(settled_at)),
         }))
+    }
+
+    async fn get_server_status(
+        &self,
+        _: Request<GetServerStatusRequest>,
+    ) -> Result<Response<ServerStatus>, Status> {
+        let now = SystemTime::now();
+        let overview = self.generation.overview().await.map_err(ApiError::from)?;
+        Ok(Response::new(server_status::message(overview, now)))
+    }
+
+    async fn list_audit_log(
+        &self,
+        request: Request<ListAuditLogRequest>,
+    ) -> Result<Response<ListAuditLogResponse>, Status> {
+        let asked = request.into_inner();
+        let before = given(asked.page_token)
+            .map(|token| token.parse::<i64>())
+            .transpose()
+            .map_err(|_| invalid("pageToken", "must be the nextPageToken of an earlier page"))?;
+        let filter = audit_filter(asked.account, asked.method, asked.from, asked.to)?;
+        let limit = page_size(asked.page_size, PAGE_DEFAULT);
+        let page = self.audit_log.list(&filter, before, limit).await;
+        let page = page.map_err(ApiError::from)?;
+        Ok(Response::new(ListAuditLogResponse {
+            entries: page.entries.into_iter().map(audit_message).collect(),
+            next_page_token: page
+                .next
+                .map(|number| number.to_string())
+                .unwrap_or_default(),
+        }))
+    }
+
+    type ExportAuditLogStream = Pin<Box<dyn Stream<Item = Result<HttpBody, Status>> + Send>>;
+
+    async fn export_audit_log(
+        &self,
+        request: Request<ExportAuditLogRequest>,
+    ) -> Result<Response<Self::ExportAuditLogStream>, Status> {
+        let asked = request.into_inner();
+        let filter = audit_filter(asked.account, asked.method, asked.from, asked.to)?;
+        let log = self.audit_log.clone();
+        let pages = csv::pages(AUDIT_CSV_HEADER, move |before| {
+            let (log, filter) = (log.clone(), filter.clone());
+            async move {
+                let page = log.list(&filter, before, AUDIT_PAGE_MAX).await?;
+                Ok::<_, StoreError>((audit_csv_lines(&page.entries), page.next))
+            }
+        });
+        Ok(csv::response(pages, AUDIT_FILE))
+    }
+}
+
+impl Api {
+    /// Who changes something, for the record.
+    async fn operator<T: Sync>(&self, request: &Request<T>) -> Result<Operator, Status> {
+        let caller = caller(request)?;
+        let request_id = request.metadata().get(REQUEST_ID.as_str());
+        let request_id = request_id
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
+        let own = caller.account_name().to_owned();
+        let (kind, id, name) = match (caller.session(), caller.key_id()) {
+            (Some(session), _) => {
+                let person = self.people.person(session.person_id).await;
+                let email = person
+                    .map_err(ApiError::from)?
+                    .and_then(|person| person.email);
+                let name = email.unwrap_or(own);
+                (ActorKind::Person, Some(session.person_id), name)
+            }
+            (None, Some(key_id)) => (ActorKind::Key, Some(key_id), own),
+            (None, None) => (ActorKind::Token, None, own),
+        };
+        Ok(Operator {
+            kind,
+            id,
+            name,
+            request_id,
+        })
+    }
+}
+
+fn audit_filter(
+    account: String,
+    method: String,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<AuditFilter, ApiError> {
+    Ok(AuditFilter {
+        account: given(account),
+        method: given(method),
+        from: from.map(|time| point_in_time("from", time)).transpose()?,
+        to: to.map(|time| point_in_time("to", time)).transpose()?,
+    })
+}
+
+fn audit_message(entry: operator::AuditEntry) -> AuditEntry {
+    AuditEntry {
+        number: entry.number,
+        at: Some(timestamp(entry.at)),
+        actor_kind: entry.by.kind.name().to_owned(),
+        actor_id: entry.by.id.map(|id| id.to_string()).unwrap_or_default(),
+        actor: entry.by.name,
+        method: entry.method,
+        account: entry.account.unwrap_or_default(),
+        change: entry.change.to_string(),
+        request_id: entry.by.request_id.unwrap_or_default(),
     }
 }
 

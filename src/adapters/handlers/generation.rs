@@ -5,15 +5,12 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use futures_util::{Stream, StreamExt};
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use url::Url;
 use uuid::Uuid;
 
 use super::waiting::Wait;
-use super::{
-    Api, IDEMPOTENCY_KEY, caller, given, int32, invalid, page_size, timestamp, unreadable_key,
-};
+use super::{Api, caller, given, header_key, int32, invalid, page_size, timestamp};
 use crate::assets::{Assets, INPUT_BYTES_MAX, UploadId, data_uri};
 use crate::catalog::MediaType;
 use crate::gate::Caller;
@@ -287,16 +284,6 @@ impl Api {
         });
         Ok(messages.collect())
     }
-}
-
-/// The idempotency key among the metadata; it goes before one in the message. One that cannot be read
-/// is refused: the caller counts on it.
-fn header_key(metadata: &MetadataMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = metadata.get(IDEMPOTENCY_KEY) else {
-        return Ok(None);
-    };
-    let text = value.to_str().map_err(|_| unreadable_key())?;
-    Ok(given(text.to_owned()))
 }
 
 /// A request for either media; what is in `options` counts where the outer field is not given. Whom to tell of its

@@ -8,6 +8,7 @@
 //! | [`apikeys`] | `/settings/apikeys` |
 //! | [`usage`] | `/settings/usage` |
 //! | [`account`] | `/settings/account` |
+//! | [`admin`] | `/admin` and below, for operators alone |
 //! | [`visit`], [`form`], [`shell`] | who visits, what was sent, and what is around every page |
 //!
 //! Pages are written by the server and whole without scripts. What they read and change they ask of the methods of
@@ -24,6 +25,7 @@ use crate::adapters::entry::Shared;
 use crate::people::LinkToken;
 
 mod account;
+mod admin;
 mod apikeys;
 mod form;
 mod generate;
@@ -57,6 +59,7 @@ pub fn router(house: &Shared) -> Router {
         return Router::new();
     }
     Router::new()
+        .merge(admin::router(house))
         .route(
             "/signin",
             get(open(house, signin::ask)).post(open(house, signin::sign_in)),

@@ -305,4 +305,64 @@ for (const screen of Object.keys(SCREENS)) {
     }
   }
 }
+
+// An operator: an account made, credits granted once however often the button is pressed, a plan changed after a second
+// look, and all of it in the log, which nobody else finds.
+await check("/admin changes what it says, once, and writes it down", async () => {
+  const page = await person.newPage();
+  await page.goto(ROOT, { timeout: PATIENCE });
+  await page.goto(`${ROOT}/settings/account`, { timeout: PATIENCE });
+  await page.getByRole("link", { name: "Admin" }).click();
+  await page.getByRole("heading", { name: "This server" }).waitFor({ timeout: PATIENCE });
+  await page.getByRole("link", { name: "Accounts", exact: true }).click();
+  await page.getByLabel("Name", { exact: true }).fill("north-light");
+  await page.getByLabel("Plan").selectOption("free");
+  await page.getByRole("button", { name: "Make the account" }).click();
+  await page.getByText("The account is made.").waitFor({ timeout: PATIENCE });
+  await page.getByLabel("Credits").fill("2500");
+  await page.getByLabel("Note").fill("invoice 2026-118");
+  await page.getByRole("button", { name: "Grant the credits" }).dblclick();
+  await page.getByText("The credits are granted.").waitFor({ timeout: PATIENCE });
+  await page.getByLabel("Plan").selectOption("pro");
+  await page.getByRole("button", { name: "Change the plan" }).click();
+  await page.getByText("north-light moves from free to pro").waitFor({ timeout: PATIENCE });
+  if (process.env.PIOOY_PICTURES) await page.screenshot({ path: `${process.env.PIOOY_PICTURES}/admin-confirm.png`, fullPage: true });
+  await page.getByRole("button", { name: "Change the plan" }).click();
+  await page.getByText("is on the plan pro now").waitFor({ timeout: PATIENCE });
+  const tiles = await page.locator(".tiles").textContent();
+  if (!tiles.includes("2,500")) throw new Error(`granted: ${tiles}`);
+  await page.goto(`${ROOT}/admin/audit?account=north-light`, { timeout: PATIENCE });
+  const rows = await page.locator("tbody tr").count();
+  if (rows !== 3) throw new Error(`${rows} rows of three changes`);
+  await page.close();
+});
+await check("/admin is nowhere for everybody else", async () => {
+  const answer = await fetch(`${ROOT}/admin`, { headers: { accept: "text/html" } });
+  const unknown = await fetch(`${ROOT}/nowhere`, { headers: { accept: "text/html" } });
+  if (answer.status !== 404 || (await answer.text()) !== (await unknown.text())) throw new Error(`it answers ${answer.status}`);
+});
+
+/** Fails when a page, with all that it loads but pictures, weighs more than 100 kB. */
+async function weigh(path) {
+  const page = await person.newPage();
+  await page.goto(ROOT + path, { waitUntil: "load", timeout: PATIENCE });
+  const bytes = await page.evaluate(() => {
+    const loaded = performance.getEntries().filter((entry) => entry.decodedBodySize && entry.initiatorType !== "img");
+    return loaded.reduce((sum, entry) => sum + entry.decodedBodySize, 0);
+  });
+  await page.close();
+  if (bytes === 0 || bytes > 100_000) throw new Error(`${bytes} bytes`);
+}
+
+const operators = await person.storageState();
+const lost = process.env.PIOOY_LOST ? [`/admin/queue/${process.env.PIOOY_LOST}/1`] : [];
+const rooms = ["", "/accounts", "/accounts/dev", "/accounts?search=none", "/plans", "/plans?edit=pro", "/upstreams", "/queue", "/audit"];
+for (const path of [...rooms.map((room) => `/admin${room}`), ...lost]) {
+  await check(`${path} is light`, () => weigh(path));
+  for (const screen of Object.keys(SCREENS)) {
+    for (const scheme of SCHEMES) {
+      await check(`${path}, ${screen}, ${scheme}`, () => look(path, 200, screen, scheme, operators));
+    }
+  }
+}
 await browser.close();

@@ -1,6 +1,8 @@
 """The pages: every one opened in Chromium, on a wide and a narrow screen, in light and dark, and what people do on them."""
 
+import json
 import re
+import urllib.request
 from pathlib import Path
 
 from kit.browser import drive
@@ -11,11 +13,25 @@ DRIVER = Path(__file__).resolve().parents[1] / "pages/drive.mjs"
 SECONDS_MAX = 900
 
 
+def operate(server: Server) -> None:
+    """Leaves something for an operator to see: accounts, plans, grants, tasks that ended well and badly."""
+    server.tell("plans", "set", "studio", "--submits-per-minute", "300", "--reads-per-minute", "3000",
+                "--concurrent-tasks", "16", "--queued-tasks", "50", "--monthly-credits", "2000")
+    for number, name in enumerate(["aurora-films", "booth.berlin", "harbour_studio", "paper-boat", "quiet-type"]):
+        server.account(name, ["pro", "studio", "free"][number % 3], 1_000 * (number + 1))
+    for prompt in ["a lighthouse", "a pebble", "[sandbox:fail=provider_error]", "[sandbox:fail=content_policy]"]:
+        body = json.dumps({"model": "nano-banana", "prompt": prompt, "resolution": "1K"}).encode()
+        headers = {"Authorization": f"Bearer {server.test_key}", "Content-Type": "application/json"}
+        asked = urllib.request.Request(f"{server.url}/api/v1/generate/image", body, headers)
+        urllib.request.urlopen(asked, timeout=30).close()
+
+
 def run(report: Report, server: Server) -> None:
     # One of its own: whoever goes through it spends all credits.
     visited = Server(server.binary)
     try:
         visited.start()
+        operate(visited)
         link = re.search(r"http\S+/signin/link/\S+", visited.tell("login-link", "dev"))
         drive(report, DRIVER, SECONDS_MAX, {"PIOOY_URL": visited.url, "PIOOY_LINK": link[0]})
         with report.check("the server logged no error and no panic"):

@@ -23,6 +23,7 @@ async fn credits_expire_in_the_future() {
             credits: 7,
             note: "welcome".to_owned(),
             expires_at: Some(expires_at.into()),
+            idempotency_key: String::new(),
         };
         client.grant_credits(keyed(request, Some(&admin))).await
     };

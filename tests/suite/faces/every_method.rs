@@ -144,6 +144,7 @@ fn plays(things: &Things) -> Vec<Play> {
             json!([{"id": invitations[1]}, {"id": invitations[2]}]), &["id", "email", "invitedUntil"];
         "CreateAccount" unary CreateAccountRequest -> Account, json!({"name": "acme", "plan": "pro"}), &[];
         "ListAccounts" unary ListAccountsRequest -> ListAccountsResponse, json!({}), &[];
+        "GetAccount" unary GetAccountRequest -> AccountDetails, json!({"name": "dev"}), &[];
         "SetPlan" unary SetPlanRequest -> Account, json!({"account": "acme", "plan": "free"}), &[];
         "ListPlans" unary ListPlansRequest -> ListPlansResponse, json!({}), &[];
         "SavePlan" unary SavePlanRequest -> Plan,
@@ -154,6 +155,10 @@ fn plays(things: &Things) -> Vec<Play> {
         "SettleSubmission" unary SettleSubmissionRequest -> SettledSubmission,
             json!({"taskId": SETTLED, "attempt": 1, "verdict": "GIVE_UP"}), &["settledAt"];
         "GrantCredits" unary GrantCreditsRequest -> Balance, json!({"account": "acme", "credits": 5}), &[];
+        "GetServerStatus" unary GetServerStatusRequest -> ServerStatus, json!({}), &["at"];
+        "ListAuditLog" unary ListAuditLogRequest -> ListAuditLogResponse,
+            json!({"account": "acme", "method": "GrantCredits", "from": "2020-01-01T00:00:00Z"}), &["number"];
+        "ExportAuditLog" file ExportAuditLogRequest -> HttpBody, json!({"account": "acme"}), &[];
     }
 }
 

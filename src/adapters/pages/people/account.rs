@@ -85,6 +85,7 @@ async fn page(
         caller,
         session,
         form_token,
+        ..
     } = visitor;
     let person = visit.people.person(session.person_id).await?;
     let person = person.ok_or_else(ApiError::internal)?;

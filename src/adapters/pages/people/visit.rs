@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::request::Parts;
@@ -23,8 +23,9 @@ use uuid::Uuid;
 
 use super::form::Form;
 use super::shell;
-use crate::adapters::entry::{House, Peer, Shared};
-use crate::adapters::pages::Frame;
+use crate::adapters::entry::{Entrance, House, Peer, Shared};
+use crate::adapters::observe::REQUEST_ID;
+use crate::adapters::pages::{Frame, fallback};
 use crate::adapters::rest;
 use crate::gate::{Caller, Refusal};
 use crate::people::{Departure, People, Refresh, Session};
@@ -52,6 +53,8 @@ pub struct Visitor {
     pub session: Session,
     /// What forms must carry.
     pub form_token: String,
+    /// The id of the request.
+    request_id: Option<HeaderValue>,
 }
 
 /// A visit to a page.
@@ -86,7 +89,11 @@ impl Visit {
     /// What is around a page of this title.
     pub fn frame(&self, title: &str) -> Frame {
         let person = self.visitor.as_ref().map(Visitor::name);
-        frame(&self.house, &self.path, title, person)
+        let is_operator = |visitor: &Visitor| visitor.session.operator;
+        Frame {
+            operator: self.visitor.as_ref().is_some_and(is_operator),
+            ..frame(&self.house, &self.path, title, person)
+        }
     }
 
     /// Leads on to another page of this server.
@@ -158,10 +165,7 @@ impl Visitor {
         method: &str,
         request: &Value,
     ) -> Result<Value, ApiError> {
-        let mut entrances = house.entrances.iter();
-        let entrance = entrances
-            .find(|entrance| entrance.method.info.name == method)
-            .ok_or_else(ApiError::internal)?;
+        let entrance = entrance(house, method)?;
         let Call::Unary(call) = &entrance.method.call else {
             return Err(ApiError::internal());
         };
@@ -169,11 +173,46 @@ impl Visitor {
             .admit(self.caller.clone(), entrance)?
             .into_extensions();
         let input = Input::Json(request.to_string().into());
-        let envelope = call(input, MetadataMap::new(), extensions).await?;
+        let envelope = call(input, self.metadata(), extensions).await?;
         let mut envelope: Value =
             serde_json::from_slice(&envelope).map_err(|_| ApiError::internal())?;
         Ok(envelope["data"].take())
     }
+
+    /// The file that a method of the spec answers, as it comes.
+    ///
+    /// # Errors
+    /// Those of the method.
+    pub async fn download(
+        &self,
+        house: &House,
+        method: &str,
+        request: &Value,
+    ) -> Result<Response, ApiError> {
+        let entrance = entrance(house, method)?;
+        let Call::File(call) = &entrance.method.call else {
+            return Err(ApiError::internal());
+        };
+        let admitted = house.admit(self.caller.clone(), entrance)?;
+        let allowance = admitted.allowance;
+        let input = Input::Json(request.to_string().into());
+        let file = call(input, self.metadata(), admitted.into_extensions()).await?;
+        rest::download(file, &allowance).await
+    }
+
+    /// What goes with a call as headers go with a request.
+    fn metadata(&self) -> MetadataMap {
+        let id = self.request_id.clone().map(|id| (REQUEST_ID, id));
+        MetadataMap::from_headers(HeaderMap::from_iter(id))
+    }
+}
+
+/// The entrance to a method of that name.
+fn entrance<'h>(house: &'h House, method: &str) -> Result<&'h Entrance, ApiError> {
+    let mut entrances = house.entrances.iter();
+    entrances
+        .find(|entrance| entrance.method.info.name == method)
+        .ok_or_else(ApiError::internal)
 }
 
 /// A page for everybody.
@@ -221,15 +260,11 @@ where
                 let response = visit.lead_to(&format!("/signin?next={back}"));
                 return finish(cookies, frame, Ok(response));
             };
-            let token = visit.form.get(TOKEN_FIELD);
-            if arrival.changes && !visit.people.is_form_token(visitor.session.id, token) {
-                let error = ApiError::new(
-                    Reason::OriginNotAllowed,
-                    "This form is not of your session. Go back, reload the page and try again.",
-                );
-                return finish(cookies, frame, Err(error));
-            }
-            finish(cookies, frame, show(visit, visitor).await)
+            let shown = match check_token(&visit, &visitor, &arrival) {
+                Ok(()) => show(visit, visitor).await,
+                Err(error) => Err(error),
+            };
+            finish(cookies, frame, shown)
         })
     }
 }
@@ -242,6 +277,60 @@ fn lead_to(address: &str) -> Response {
     headers.insert(LOCATION, place);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// A page for operators. To everybody else there is no such page.
+pub fn operators<F, A>(
+    house: &Shared,
+    show: F,
+) -> impl Fn(Request) -> Answer + Clone + Send + 'static
+where
+    F: Fn(Visit, Visitor) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<Response, ApiError>> + Send,
+{
+    let house = house.clone();
+    move |request| {
+        let (house, show) = (house.clone(), show.clone());
+        Box::pin(async move {
+            let missing = missing(&house, &request);
+            let (visit, arrival) = match receive(&house, request).await {
+                Ok(received) => received,
+                Err(error) if error.reason == Reason::OriginNotAllowed => return missing.await,
+                Err(error) => return refused(&house, &error),
+            };
+            let (cookies, frame) = (visit.cookies.clone(), visit.frame(FAILED));
+            let operator = visit.visitor.clone();
+            let Some(visitor) = operator.filter(|visitor| visitor.session.operator) else {
+                return finish(cookies, frame, Ok(missing.await));
+            };
+            let shown = match check_token(&visit, &visitor, &arrival) {
+                Ok(()) => show(visit, visitor).await,
+                Err(error) => Err(error),
+            };
+            finish(cookies, frame, shown)
+        })
+    }
+}
+
+/// What whoever asks for nothing that is there is answered.
+fn missing(house: &Shared, request: &Request) -> impl Future<Output = Response> + use<> {
+    let mut asked = Request::new(Body::empty());
+    asked.method_mut().clone_from(request.method());
+    asked.uri_mut().clone_from(request.uri());
+    asked.headers_mut().clone_from(request.headers());
+    fallback(State(house.clone()), asked)
+}
+
+/// Checks that what changes something was sent by a form of the visitor's session.
+fn check_token(visit: &Visit, visitor: &Visitor, arrival: &Arrival) -> Result<(), ApiError> {
+    let token = visit.form.get(TOKEN_FIELD);
+    if !arrival.changes || visit.people.is_form_token(visitor.session.id, token) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        Reason::OriginNotAllowed,
+        "This form is not of your session. Go back, reload the page and try again.",
+    ))
 }
 
 fn frame(house: &House, path: &str, title: &str, person: Option<String>) -> Frame {
@@ -336,7 +425,7 @@ async fn visitor(
     let gate = &house.parts.gate;
     if let Some(access) = house.site.access(headers) {
         match gate.authenticate_session(access, now).await {
-            Ok(caller) => return Ok(Visitor::of(caller, people)),
+            Ok(caller) => return Ok(Visitor::of(caller, people, headers)),
             Err(Refusal::SessionEnded) => {}
             Err(refusal) => return Err(refusal.into()),
         }
@@ -358,7 +447,7 @@ async fn visitor(
         .site
         .keep(cookies, &refreshed.access, refreshed.refresh.as_deref());
     match gate.authenticate_session(&refreshed.access, now).await {
-        Ok(caller) => Ok(Visitor::of(caller, people)),
+        Ok(caller) => Ok(Visitor::of(caller, people, headers)),
         Err(Refusal::SessionEnded) => Ok(None),
         Err(refusal) => Err(refusal.into()),
     }
@@ -370,10 +459,11 @@ impl Visitor {
         self.caller.account_name().to_owned()
     }
 
-    fn of(caller: Caller, people: &People) -> Option<Self> {
+    fn of(caller: Caller, people: &People, headers: &HeaderMap) -> Option<Self> {
         let session = caller.session()?.clone();
         Some(Self {
             form_token: people.form_token(session.id),
+            request_id: headers.get(REQUEST_ID).cloned(),
             session,
             caller,
         })

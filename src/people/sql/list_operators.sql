@@ -1,0 +1,4 @@
+SELECT id, email
+FROM people
+WHERE operator
+ORDER BY id
