@@ -143,11 +143,11 @@ fn with_query(path: &str, fields: &[(&str, &str)]) -> String {
     if given.is_empty() {
         return path.to_owned();
     }
-    let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
+    let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in given {
         query.append_pair(name, value);
     }
-    query.finish()
+    format!("{path}?{}", query.finish())
 }
 
 /// A number with its thousands apart, as people read it.
