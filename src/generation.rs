@@ -18,7 +18,6 @@
 //! Bounds stand in [`Settings`]. Lock order: accounts, then tasks; see the migration.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -73,7 +72,7 @@ pub use request::{Asked, Request, Scene};
 pub use routes::{Availability, Reach};
 pub use settings::Settings;
 pub use status::{Event, Status};
-pub use task::{Adjustment, Credits, Filter, Output, OutputLinks, Spent, Task, share};
+pub use task::{Adjustment, Credits, Filter, Output, OutputLinks, Task, share};
 pub use verify::verify;
 
 use board::Board;
@@ -301,19 +300,6 @@ impl Generation {
     ) -> Result<HashMap<Uuid, Asked>, TaskError> {
         let (account_id, test) = (caller.account_id(), caller.is_test());
         Ok(self.core.records.asked(account_id, test, tasks).await?)
-    }
-
-    /// What the account's live tasks cost that ended in a span of time, by day and model. Reads each of them once, so
-    /// whoever asks bounds the span.
-    ///
-    /// # Errors
-    /// When the store cannot be reached.
-    pub async fn spent(
-        &self,
-        caller: &Caller,
-        span: Range<SystemTime>,
-    ) -> Result<Vec<Spent>, TaskError> {
-        Ok(self.core.records.spent(caller.account_id(), span).await?)
     }
 
     /// Asks for a task to be stopped and answers how it then stands. One that has not started is

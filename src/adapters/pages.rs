@@ -232,10 +232,9 @@ impl Frame {
         self.person.is_some() && self.path.starts_with("/settings/")
     }
 
-    fn rooms(&self) -> [Link; 3] {
+    fn rooms(&self) -> [Link; 2] {
         [
             self.link("API keys", "settings/apikeys", "settings/apikeys"),
-            self.link("Usage", "settings/usage", "settings/usage"),
             self.link("Account", "settings/account", "settings/account"),
         ]
     }

@@ -2,7 +2,6 @@
 //! a statement, rows in, values out. Nothing is decided here.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use deadpool_postgres::Transaction;
@@ -19,12 +18,9 @@ use super::lost::{Lost, Word};
 use super::news::{self, News};
 use super::request::{Asked, Work};
 use super::status::Status;
-use super::task::{Adjustment, Credits, Filter, Output, Spent, Task};
+use super::task::{Adjustment, Credits, Filter, Output, Task};
 use crate::catalog::MediaType;
 use crate::store::{Listener, Store, StoreError};
-
-/// Longer than any task takes, and than clocks of nodes are apart.
-const TASK_LIFE_MAX: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// The task tables.
 #[derive(Clone)]
@@ -220,31 +216,6 @@ impl Records {
             }
         }
         Ok(asked)
-    }
-
-    /// What an account's live tasks cost that ended in a span of time, by day and model.
-    pub async fn spent(
-        &self,
-        account_id: Uuid,
-        span: Range<SystemTime>,
-    ) -> Result<Vec<Spent>, StoreError> {
-        let values: [&(dyn ToSql + Sync); 5] = [
-            &account_id,
-            &first_id(span.start - TASK_LIFE_MAX),
-            &first_id(span.end + TASK_LIFE_MAX),
-            &span.start,
-            &span.end,
-        ];
-        let rows = self.query(include_str!("sql/spent.sql"), &values).await?;
-        let spent = rows.iter().map(|row| {
-            Ok(Spent {
-                day: row.try_get("day")?,
-                model: row.try_get("model")?,
-                credits: row.try_get("credits")?,
-                tasks: row.try_get("tasks")?,
-            })
-        });
-        spent.collect()
     }
 
     /// Asks for an open task to be stopped and answers it as it then stands; `None` when it is not
@@ -613,12 +584,6 @@ fn read_task(row: &Row) -> Result<Option<Task>, tokio_postgres::Error> {
 /// JSON as the rows keep it; none when it is not what was expected.
 fn json<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).ok()
-}
-
-/// The smallest id that a task of this time can have (RFC 9562 §5.7).
-fn first_id(time: SystemTime) -> Uuid {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    Uuid::from_u128(since.unwrap_or_default().as_millis() << 80)
 }
 
 fn media_word(media: MediaType) -> &'static str {

@@ -58,19 +58,6 @@ pub struct Filter {
     pub model: Option<String>,
 }
 
-/// What an account's tasks of a model cost in a day.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spent {
-    /// The day on which they ended, as YYYY-MM-DD in UTC.
-    pub day: String,
-    /// The model's slug.
-    pub model: String,
-    /// The credits that were charged.
-    pub credits: i64,
-    /// The tasks that were delivered.
-    pub tasks: i64,
-}
-
 /// What a task costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credits {

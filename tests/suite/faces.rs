@@ -10,7 +10,7 @@
 //! | [`rate`] | one budget for all faces |
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
-//! | [`signin`], [`oidc`], [`sessions`], [`members`], [`settings`], [`generate`], [`usage`] | people sign in, make pictures, see what they cost, stay signed in, and do what their role allows |
+//! | [`signin`], [`oidc`], [`sessions`], [`members`], [`settings`], [`generate`] | people sign in, make pictures, stay signed in, and do what their role allows |
 //! | [`admin`] | operators administer, whichever way they come, and it is written down; nobody else does |
 //! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
 //! | [`reload`] | the models change while the server runs |
@@ -64,5 +64,4 @@ mod sessions;
 mod settings;
 mod signin;
 mod uploads;
-mod usage;
 mod webhooks;

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::Stream;
 use prost_types::Timestamp;
@@ -12,31 +12,20 @@ use uuid::Uuid;
 
 use super::{Api, caller, csv, given, invalid, page_size, timestamp};
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps, UpstreamSecret};
-use crate::generation::Spent;
 use crate::ledger::{self, CSV_HEADER, ENTRIES_MAX, EntryFilter, Kind, LedgerError, csv_lines};
 use crate::spec::body::HttpBody;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
     ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, DeleteUpstreamKeyRequest,
-    ExpiringCredits, ExportTransactionsRequest, GetBalanceRequest, GetSpendingRequest,
-    GetSpendingResponse, ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest,
-    ListTransactionsResponse, ListUpstreamKeysRequest, ListUpstreamKeysResponse,
-    RevokeApiKeyRequest, SetUpstreamKeyRequest, Spending, SpendingCaps as SpendingCapsMessage,
-    Transaction, UpstreamKey,
+    ExpiringCredits, ExportTransactionsRequest, GetBalanceRequest, ListApiKeysRequest,
+    ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
+    ListUpstreamKeysRequest, ListUpstreamKeysResponse, RevokeApiKeyRequest, SetUpstreamKeyRequest,
+    SpendingCaps as SpendingCapsMessage, Transaction, UpstreamKey,
 };
 
 /// Movements in a page when the request does not say.
 const PAGE_DEFAULT: u32 = 50;
-
-/// A day.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How a day is written.
-const DAY_FORM: &str = "YYYY-MM-DD";
-
-/// The most days that spending is told of at once.
-const SPENDING_DAYS_MAX: u32 = 366;
 
 /// How a browser is to take an exported statement.
 const CSV_FILE: &str = "attachment; filename=\"piooy-transactions.csv\"";
@@ -99,39 +88,6 @@ impl AccountService for Api {
             }
         });
         Ok(csv::response(pages, CSV_FILE))
-    }
-
-    async fn get_spending(
-        &self,
-        request: Request<GetSpendingRequest>,
-    ) -> Result<Response<GetSpendingResponse>, Status> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
-        let last = match given(asked.to) {
-            Some(day) => start_of("to", &day)?,
-            None => start_of("to", &day_of(SystemTime::now()))?,
-        };
-        let first = match given(asked.from) {
-            Some(day) => start_of("from", &day)?,
-            None => last - DAY * 29,
-        };
-        let days = last.duration_since(first).map(|span| span + DAY);
-        if !days.is_ok_and(|span| span <= DAY * SPENDING_DAYS_MAX) {
-            let message = format!(
-                "must be the day of to or one of the {} days before",
-                SPENDING_DAYS_MAX - 1
-            );
-            return Err(invalid("from", message).into());
-        }
-        let spent = self.generation.spent(&caller, first..last + DAY).await;
-        let spent = spent.map_err(ApiError::from)?;
-        Ok(Response::new(GetSpendingResponse {
-            from: day_of(first),
-            to: day_of(last),
-            credits: spent.iter().map(|spent| spent.credits).sum(),
-            tasks: spent.iter().map(|spent| spent.tasks).sum(),
-            spending: spent.into_iter().map(spending_message).collect(),
-        }))
     }
 
     async fn create_api_key(
@@ -309,39 +265,6 @@ pub(super) fn point_in_time(field: &str, time: Timestamp) -> Result<SystemTime, 
         .filter(|time| TIMESTAMP_SECONDS.contains(&time.seconds))
         .and_then(|time| SystemTime::try_from(time).ok())
         .ok_or_else(|| invalid(field, "must be a time in the years 1 to 9999"))
-}
-
-/// The first moment of a day, as YYYY-MM-DD.
-fn start_of(field: &str, day: &str) -> Result<SystemTime, ApiError> {
-    let is_day = day.len() == DAY_FORM.len();
-    let time = Timestamp::from_str(&format!("{day}T00:00:00Z")).ok();
-    let time = time
-        .filter(|_| is_day)
-        .and_then(|time| SystemTime::try_from(time).ok());
-    let since_1970 = time.filter(|time| *time >= SystemTime::UNIX_EPOCH + DAY * SPENDING_DAYS_MAX);
-    since_1970.ok_or_else(|| invalid(field, "must be a day, as YYYY-MM-DD, after the year 1971"))
-}
-
-/// The day of a time in UTC.
-fn day_of(time: SystemTime) -> String {
-    let mut day = Timestamp::from(time).to_string();
-    day.truncate(DAY_FORM.len());
-    day
-}
-
-fn spending_message(spent: Spent) -> Spending {
-    let Spent {
-        day,
-        model,
-        credits,
-        tasks,
-    } = spent;
-    Spending {
-        day,
-        model,
-        credits,
-        tasks,
-    }
 }
 
 fn scopes(names: &[String]) -> Result<Scopes, ApiError> {

@@ -6,7 +6,6 @@
 //! | [`oidc`] | the way to an OpenID provider and back |
 //! | [`generate`], [`tasks`] | `/generate`, `/generate/history` and `/generate/{taskId}` |
 //! | [`apikeys`] | `/settings/apikeys` |
-//! | [`usage`] | `/settings/usage` |
 //! | [`account`] | `/settings/account` |
 //! | [`admin`] | `/admin` and below, for operators alone |
 //! | [`visit`], [`form`], [`shell`] | who visits, what was sent, and what is around every page |
@@ -33,7 +32,6 @@ mod oidc;
 mod shell;
 mod signin;
 mod tasks;
-mod usage;
 mod visit;
 
 use visit::{open, signed_in};
@@ -95,7 +93,6 @@ pub fn router(house: &Shared) -> Router {
             "/settings/apikeys/{id}/revoke",
             get(signed_in(house, apikeys::ask_revoke)).post(signed_in(house, apikeys::revoke)),
         )
-        .route("/settings/usage", get(signed_in(house, usage::show)))
         .route("/settings/account", get(signed_in(house, account::show)))
         .route(
             "/settings/account/password",
