@@ -11,6 +11,7 @@
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
 //! | [`signin`], [`sessions`], [`members`], [`settings`] | people sign in, stay signed in, and do what their role allows |
+//! | [`usage`], [`webhook_pages`] | what was spent and who is told is seen by all members, and changed by owners |
 //! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
 //! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
@@ -60,4 +61,6 @@ mod sessions;
 mod settings;
 mod signin;
 mod uploads;
+mod usage;
+mod webhook_pages;
 mod webhooks;
