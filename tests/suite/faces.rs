@@ -11,11 +11,11 @@
 //! | [`keys`] | no key makes or revokes one that may do more |
 //! | [`credits`] | credits are granted, spent in time or gone, and all of it can be read |
 //! | [`signin`], [`sessions`], [`members`], [`settings`] | people sign in, stay signed in, and do what their role allows |
-//! | [`usage`], [`webhook_pages`] | what was spent and who is told is seen by all members, and changed by owners |
 //! | [`availability`] | models are offered where they would run, and whoever asks hears what is wrong elsewhere |
 //! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
 //! | [`pages`] | people see what the API says, whole and without scripts |
+//! | [`usage`], [`webhook_pages`] | what was spent and who is told is seen by all members, and changed by owners |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
 //! | [`webhooks`] | callers are told of ends, and nobody else is |

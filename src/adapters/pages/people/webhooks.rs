@@ -24,7 +24,7 @@ use crate::spec::reason::Reason;
 const PATH: &str = "/settings/webhooks";
 
 /// Deliveries on one page.
-const PAGE_SIZE: u32 = 20;
+const PAGE_SIZE: u32 = 15;
 
 /// Where deliveries stand: the method's word, ours, and the badge's class.
 const STATES: [(&str, &str, &str); 4] = [
@@ -134,11 +134,14 @@ struct DeliveryRow {
     state: &'static str,
     class: &'static str,
     ended: String,
-    attempts: String,
+    attempts: i32,
+    /// When it was last sent, if it was sent more than once.
+    last: Option<String>,
     /// What came of the last attempt, in short and as far as it was kept.
     answer: String,
     details: String,
-    next: String,
+    /// When it is sent next, if it is.
+    next: Option<String>,
     /// The visitor may send it again, and its webhook is there.
     may_be_sent_again: bool,
 }
@@ -267,7 +270,7 @@ fn states(asked: &[(&str, String)]) -> Vec<(&'static str, String, bool)> {
         .filter(|(name, _)| *name != "status")
         .cloned()
         .collect();
-    let state = |(value, name)| {
+    let state = |(value, name): (&str, &'static str)| {
         let mut fields = others.clone();
         if !value.is_empty() {
             fields.push(("status", String::from(value)));
@@ -421,11 +424,7 @@ fn delivery_row(delivery: &Delivery, webhooks: Option<&[Webhook]>) -> DeliveryRo
     let (_, state, class) = state.copied().unwrap_or_default();
     let is_there =
         |webhook: &Webhook| webhook.id == delivery.webhook_id && webhook.disabled_at.is_none();
-    let attempts = match (delivery.attempts, &delivery.attempted_at) {
-        (0, _) | (_, None) => "none yet".to_owned(),
-        (1, Some(at)) => format!("1, {}", minute(at)),
-        (many, Some(at)) => format!("{many}, last {}", minute(at)),
-    };
+    let last = delivery.attempted_at.as_deref();
     let answer = match delivery.answer_status {
         Some(status) => status.to_string(),
         None if delivery.error.is_empty() => "–".to_owned(),
@@ -444,10 +443,11 @@ fn delivery_row(delivery: &Delivery, webhooks: Option<&[Webhook]>) -> DeliveryRo
         state,
         class,
         ended: minute(&delivery.created_at),
-        attempts,
+        attempts: delivery.attempts,
+        last: last.filter(|_| delivery.attempts > 1).map(minute),
         answer,
         details,
-        next: next.map_or("–".to_owned(), minute),
+        next: next.map(minute),
         may_be_sent_again: webhooks.is_some_and(|webhooks| {
             delivery.webhook_id.is_empty() || webhooks.iter().any(is_there)
         }),

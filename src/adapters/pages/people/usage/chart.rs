@@ -22,6 +22,9 @@ const HEIGHT: f64 = 100.0;
 /// How much of its day a bar fills.
 const BAR: &str = ".72";
 
+/// What is left free between a part of a bar and the one below it, where the part is higher than that.
+const GAP: f64 = 0.7;
+
 /// The answer of `GetSpending`.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -177,7 +180,9 @@ fn picture(
         }
         let mut below = 0_i64;
         for (bar, part) in bars.iter_mut().zip(parts).filter(|(_, part)| *part > 0) {
-            let (low, high) = (place(below, top), place(below.saturating_add(part), top));
+            let high = place(below.saturating_add(part), top);
+            let gap = if below > 0 { GAP } else { 0.0 };
+            let low = (place(below, top) - gap).max(high);
             below = below.saturating_add(part);
             // The bar of a day stands in its middle.
             let _ = write!(bar, "M{at}.14 {low:.1}h{BAR}V{high:.1}h-{BAR}z");
@@ -272,13 +277,14 @@ fn tasks(count: i64) -> String {
     )
 }
 
-/// The next larger number that reads well and can be halved: 2, 4, 10, 20, 40, 100 …
+/// The next larger number that reads well and can be halved: 2, 4, 6, 8, 10, 20, 40, 50, 60 …
 fn round_up(credits: i64) -> i64 {
     let mut ten = 1_i64;
     loop {
-        for step in [2, 4, 6, 8] {
+        for step in [2, 4, 5, 6, 8] {
             if let Some(round) = ten.checked_mul(step)
                 && round >= credits
+                && round % 2 == 0
             {
                 return round;
             }
@@ -343,7 +349,7 @@ mod tests {
             picture.bars,
             [
                 "M0.14 100.0h.72V25.0h-.72z",
-                "M0.14 25.0h.72V0.0h-.72zM2.14 100.0h.72V87.5h-.72z"
+                "M0.14 24.3h.72V0.0h-.72zM2.14 100.0h.72V87.5h-.72z"
             ]
         );
         let words = (0, "2026-02-27: 40 credits, 4 tasks".to_owned());
@@ -405,8 +411,8 @@ mod tests {
             (9, 10),
             (10, 10),
             (11, 20),
-            (41, 60),
-            (4_100, 6_000),
+            (41, 50),
+            (4_100, 5_000),
             (i64::MAX, i64::MAX),
         ] {
             assert_eq!(round_up(credits), round, "{credits}");
