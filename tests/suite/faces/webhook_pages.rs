@@ -67,7 +67,8 @@ async fn an_endpoint_from_its_making_to_its_end() {
     }
     let bad = owner.get(&format!("{PAGE}?webhookId=7")).await;
     let alert = bad.between("role=\"alert\" id=\"problem\">", "</p>");
-    assert_eq!((bad.status, alert), (422, "webhookId: must be a UUID"));
+    assert_eq!(bad.status, 422);
+    assert!(alert.starts_with("webhookId: must be a UUID"), "{alert}");
 
     let again = format!(
         "{PAGE}/deliveries/{}/redeliver",
