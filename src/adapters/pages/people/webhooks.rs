@@ -300,7 +300,10 @@ pub async fn create(visit: Visit, visitor: Visitor) -> Result<Response, ApiError
 /// Why the address was not taken, as a sentence.
 fn problem(error: &ApiError) -> String {
     match error.violations.as_slice() {
-        [violation] => format!("This address was not taken: {}.", violation.message),
+        [violation] if violation.message.starts_with("an account") => {
+            format!("This address was not taken: {}.", violation.message)
+        }
+        [violation] => format!("This address was not taken: it {}.", violation.message),
         _ => error.message.clone(),
     }
 }
