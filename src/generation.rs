@@ -30,13 +30,14 @@ use crate::assets::Assets;
 use crate::catalog::{self, Model};
 use crate::egress::Egress;
 use crate::gate::Caller;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 use crate::providers::Providers;
 use crate::store::{Store, StoreError};
 
 mod batcher;
 mod board;
 mod changes;
+mod day;
 mod errors;
 mod health;
 mod hooks;
@@ -53,6 +54,7 @@ mod records;
 mod request;
 mod routes;
 mod settings;
+mod spending;
 mod status;
 mod submit;
 mod task;
@@ -60,6 +62,7 @@ mod verify;
 mod watch;
 mod worker;
 
+pub use day::Day;
 pub use errors::{IDEMPOTENCY_KEY_CHARACTERS_MAX, SubmitError, TaskError};
 pub use health::Condition;
 pub use hooks::HOOKS_PATH;
@@ -71,6 +74,7 @@ pub use quote::{QUOTE_LIFE, Quote, QuoteError};
 pub use request::{Asked, Request, Scene};
 pub use routes::{Availability, Reach};
 pub use settings::Settings;
+pub use spending::DailySpending;
 pub use status::{Event, Status};
 pub use task::{Adjustment, Credits, Filter, Output, OutputLinks, Task, share};
 pub use verify::verify;
@@ -82,6 +86,7 @@ use news::News;
 use own_keys::{OwnKeys, OwnUpstreams};
 use quote::Quotes;
 use records::Records;
+use spending::Spending;
 use worker::{Assignment, Doubt, LeaseEnd, Turns, Worker};
 
 /// The most tasks in one page.
@@ -121,6 +126,7 @@ struct Core {
     /// Whatever happens to a task goes to the database through here.
     changes: Changes,
     ledger: Ledger,
+    spending: Spending,
     catalog: catalog::Current,
     providers: Providers,
     /// Those that accounts bring keys for.
@@ -184,6 +190,7 @@ impl Generation {
             ),
             owed,
             own_keys: OwnKeys::new(parts.store.clone(), &settings),
+            spending: Spending::new(parts.store.clone(), parts.ledger.clone()),
             records: Records::new(parts.store, news.clone()),
             ledger: parts.ledger,
             catalog: parts.catalog,
@@ -300,6 +307,20 @@ impl Generation {
     ) -> Result<HashMap<Uuid, Asked>, TaskError> {
         let (account_id, test) = (caller.account_id(), caller.is_test());
         Ok(self.core.records.asked(account_id, test, tasks).await?)
+    }
+
+    /// What the account's tasks cost from the day `first` to the day `last`, by day and by model.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn spending(
+        &self,
+        account_id: Uuid,
+        first: Day,
+        last: Day,
+        now: SystemTime,
+    ) -> Result<Vec<DailySpending>, LedgerError> {
+        self.core.spending.of(account_id, first, last, now).await
     }
 
     /// Asks for a task to be stopped and answers how it then stands. One that has not started is

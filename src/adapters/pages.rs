@@ -232,9 +232,11 @@ impl Frame {
         self.person.is_some() && self.path.starts_with("/settings/")
     }
 
-    fn rooms(&self) -> [Link; 2] {
+    fn rooms(&self) -> [Link; 4] {
         [
             self.link("API keys", "settings/apikeys", "settings/apikeys"),
+            self.link("Usage", "settings/usage", "settings/usage"),
+            self.link("Webhooks", "settings/webhooks", "settings/webhooks"),
             self.link("Account", "settings/account", "settings/account"),
         ]
     }

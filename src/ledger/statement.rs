@@ -4,6 +4,7 @@
 //! filters may come back short, or empty, and still name where to go on. Times cost no walk: entries of a chain are
 //! in the order of their times, so a time is found by halving.
 
+use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
 use uuid::Uuid;
@@ -57,14 +58,7 @@ impl Ledger {
     ) -> Result<EntryPage, LedgerError> {
         let limit = limit.clamp(1, ENTRIES_MAX);
         let client = self.store.client().await?;
-        let mut newest = last(&client, account).await?;
-        if let Some(to) = filter.to {
-            newest = first_at(&client, account, to, newest).await? - 1;
-        }
-        let oldest = match filter.from {
-            Some(from) => first_at(&client, account, from, newest).await?,
-            None => 1,
-        };
+        let (oldest, newest) = between(&client, account, filter.from, filter.to).await?;
         let newest = newest.min(before.map_or(i64::MAX, |before| before.saturating_sub(1)));
         let examined = oldest.max(newest.saturating_sub(EXAMINED_MAX - 1));
         let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.name()).collect();
@@ -86,6 +80,40 @@ impl Ledger {
             next: Some(reached).filter(|reached| *reached > oldest),
         })
     }
+
+    /// The numbers of the entries of `account` from `from` on and before `to`.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn numbers_between(
+        &self,
+        account: Uuid,
+        from: SystemTime,
+        to: SystemTime,
+    ) -> Result<RangeInclusive<i64>, LedgerError> {
+        let client = self.store.client().await?;
+        let (oldest, newest) = between(&client, account, Some(from), Some(to)).await?;
+        Ok(oldest..=newest)
+    }
+}
+
+/// The numbers of the first entry from `from` on and of the last one before `to`; the first is the larger where there
+/// is no entry between.
+async fn between(
+    client: &Client,
+    account: Uuid,
+    from: Option<SystemTime>,
+    to: Option<SystemTime>,
+) -> Result<(i64, i64), LedgerError> {
+    let mut newest = last(client, account).await?;
+    if let Some(to) = to {
+        newest = first_at(client, account, to, newest).await? - 1;
+    }
+    let oldest = match from {
+        Some(from) => first_at(client, account, from, newest).await?,
+        None => 1,
+    };
+    Ok((oldest, newest))
 }
 
 /// The number of the last entry; 0 if there is none.

@@ -16,6 +16,7 @@
 //! | [`reload`] | the models change while the server runs |
 //! | [`discovery`] | who looks for the server finds it |
 //! | [`pages`] | people see what the API says, whole and without scripts |
+//! | [`usage`], [`webhook_pages`] | what was spent and who is told is seen by all members, and changed by owners |
 //! | [`bridge`] | programs that speak over standard input reach the server, through its restarts |
 //! | [`rest`], [`rest_tasks`], [`files`], [`grpc`], [`mcp`], [`mcp_modern`], [`mcp_reading`], [`mcp_streams`], [`mcp_tasks`], [`mcp_sse`] | each face keeps the rules of its protocol |
 //! | [`webhooks`] | callers are told of ends, and nobody else is |
@@ -64,4 +65,6 @@ mod sessions;
 mod settings;
 mod signin;
 mod uploads;
+mod usage;
+mod webhook_pages;
 mod webhooks;

@@ -18,6 +18,7 @@ mod own_keys;
 mod probing;
 mod quotes;
 mod requests;
+mod spending;
 mod turns;
 pub(crate) mod upstream;
 mod watching;

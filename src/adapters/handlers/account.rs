@@ -12,20 +12,28 @@ use uuid::Uuid;
 
 use super::{Api, caller, csv, given, invalid, page_size, timestamp};
 use crate::accounts::{self, NewKey, Scope, Scopes, SpendingCaps, UpstreamSecret};
+use crate::generation::{self, Day};
 use crate::ledger::{self, CSV_HEADER, ENTRIES_MAX, EntryFilter, Kind, LedgerError, csv_lines};
 use crate::spec::body::HttpBody;
 use crate::spec::error::ApiError;
 use crate::spec::v1::account_service_server::AccountService;
 use crate::spec::v1::{
-    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, DeleteUpstreamKeyRequest,
-    ExpiringCredits, ExportTransactionsRequest, GetBalanceRequest, ListApiKeysRequest,
-    ListApiKeysResponse, ListTransactionsRequest, ListTransactionsResponse,
-    ListUpstreamKeysRequest, ListUpstreamKeysResponse, RevokeApiKeyRequest, SetUpstreamKeyRequest,
-    SpendingCaps as SpendingCapsMessage, Transaction, UpstreamKey,
+    ApiKey, Balance, CreateApiKeyRequest, CreateApiKeyResponse, DailySpending,
+    DeleteUpstreamKeyRequest, ExpiringCredits, ExportTransactionsRequest, GetBalanceRequest,
+    GetSpendingRequest, ListApiKeysRequest, ListApiKeysResponse, ListTransactionsRequest,
+    ListTransactionsResponse, ListUpstreamKeysRequest, ListUpstreamKeysResponse,
+    RevokeApiKeyRequest, SetUpstreamKeyRequest, Spending, SpendingCaps as SpendingCapsMessage,
+    Transaction, UpstreamKey,
 };
 
 /// Movements in a page when the request does not say.
 const PAGE_DEFAULT: u32 = 50;
+
+/// The days that spending is told of at once, at most: a quarter of a year, however its months fall.
+const SPENDING_DAYS_MAX: u32 = 92;
+
+/// The days that spending is told of when the request does not say.
+const SPENDING_DAYS_DEFAULT: u32 = 30;
 
 /// How a browser is to take an exported statement.
 const CSV_FILE: &str = "attachment; filename=\"piooy-transactions.csv\"";
@@ -88,6 +96,31 @@ impl AccountService for Api {
             }
         });
         Ok(csv::response(pages, CSV_FILE))
+    }
+
+    async fn get_spending(
+        &self,
+        request: Request<GetSpendingRequest>,
+    ) -> Result<Response<Spending>, Status> {
+        let account_id = caller(&request)?.account_id();
+        let now = SystemTime::now();
+        let (first, last) = spending_days(request.into_inner(), Day::of(now))?;
+        let daily = self
+            .generation
+            .spending(account_id, first, last, now)
+            .await
+            .map_err(ApiError::from)?;
+        let total = |part: fn(&generation::DailySpending) -> i64| {
+            let parts = daily.iter().map(part);
+            parts.fold(0, i64::saturating_add)
+        };
+        Ok(Response::new(Spending {
+            from: first.to_string(),
+            to: last.to_string(),
+            credits: total(|spending| spending.credits),
+            tasks: total(|spending| spending.tasks),
+            daily: daily.into_iter().map(spending_message).collect(),
+        }))
     }
 
     async fn create_api_key(
@@ -254,6 +287,41 @@ fn filter(
         from: from.map(|time| point_in_time("from", time)).transpose()?,
         to: to.map(|time| point_in_time("to", time)).transpose()?,
     })
+}
+
+/// The first and the last day that are asked for.
+fn spending_days(asked: GetSpendingRequest, today: Day) -> Result<(Day, Day), ApiError> {
+    let day = |field, text| -> Result<Option<Day>, ApiError> {
+        let day = given(text).map(|text| {
+            Day::parse(&text).ok_or_else(|| invalid(field, "must be a day such as 2026-01-31"))
+        });
+        day.transpose()
+    };
+    let last = day("to", asked.to)?.unwrap_or(today);
+    let first = day("from", asked.from)?;
+    let first = first.unwrap_or(last.earlier(SPENDING_DAYS_DEFAULT - 1));
+    if first > last {
+        return Err(invalid("from", "must not be later than the last day"));
+    }
+    if first < last.earlier(SPENDING_DAYS_MAX - 1) {
+        return Err(invalid(
+            "from",
+            format!(
+                "must be at most {} days before the last day",
+                SPENDING_DAYS_MAX - 1
+            ),
+        ));
+    }
+    Ok((first, last))
+}
+
+fn spending_message(spending: generation::DailySpending) -> DailySpending {
+    DailySpending {
+        day: spending.day.to_string(),
+        model: spending.model,
+        credits: spending.credits,
+        tasks: spending.tasks,
+    }
 }
 
 /// The seconds that a protobuf `Timestamp` may hold: the years 1 to 9999.

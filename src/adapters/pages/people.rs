@@ -6,6 +6,8 @@
 //! | [`oidc`] | the way to an OpenID provider and back |
 //! | [`generate`], [`tasks`] | `/generate`, `/generate/history` and `/generate/{taskId}` |
 //! | [`apikeys`] | `/settings/apikeys` |
+//! | [`usage`] | `/settings/usage` |
+//! | [`webhooks`] | `/settings/webhooks` |
 //! | [`account`] | `/settings/account` |
 //! | [`admin`] | `/admin` and below, for operators alone |
 //! | [`visit`], [`form`], [`shell`] | who visits, what was sent, and what is around every page |
@@ -32,7 +34,9 @@ mod oidc;
 mod shell;
 mod signin;
 mod tasks;
+mod usage;
 mod visit;
+mod webhooks;
 
 use visit::{open, signed_in};
 
@@ -92,6 +96,27 @@ pub fn router(house: &Shared) -> Router {
         .route(
             "/settings/apikeys/{id}/revoke",
             get(signed_in(house, apikeys::ask_revoke)).post(signed_in(house, apikeys::revoke)),
+        )
+        .route("/settings/usage", get(signed_in(house, usage::show)))
+        .route(
+            "/settings/webhooks",
+            get(signed_in(house, webhooks::show)).post(signed_in(house, webhooks::create)),
+        )
+        .route(
+            "/settings/webhooks/{id}/delete",
+            get(signed_in(house, webhooks::ask_delete)).post(signed_in(house, webhooks::delete)),
+        )
+        .route(
+            "/settings/webhooks/deliveries/{id}/redeliver",
+            post(signed_in(house, webhooks::redeliver)),
+        )
+        .route(
+            "/settings/webhooks/secret",
+            post(signed_in(house, webhooks::show_secret)),
+        )
+        .route(
+            "/settings/webhooks/secret/rotate",
+            get(signed_in(house, webhooks::ask_rotate)).post(signed_in(house, webhooks::rotate)),
         )
         .route("/settings/account", get(signed_in(house, account::show)))
         .route(

@@ -35,7 +35,7 @@ function none(found, what) {
   if (found.length > 0) throw new Error(`${what}:\n${found.join("\n")}`);
 }
 
-async function look(path, status, screen, scheme, session) {
+async function look(path, status, screen, scheme, session, whose) {
   const context = await browser.newContext({ viewport: SCREENS[screen], colorScheme: scheme, storageState: session });
   try {
     const page = await context.newPage();
@@ -55,7 +55,8 @@ async function look(path, status, screen, scheme, session) {
     // After the look at what moves: for a picture of the whole page the window grows.
     if (process.env.PIOOY_PICTURES) {
       const name = path.replace(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
-      await page.screenshot({ path: `${process.env.PIOOY_PICTURES}/${name}-${screen}-${scheme}.png`, fullPage: true });
+      const prefix = whose ? `${whose}-` : "";
+      await page.screenshot({ path: `${process.env.PIOOY_PICTURES}/${prefix}${name}-${screen}-${scheme}.png`, fullPage: true });
     }
     await page.evaluate(AXE);
     const { violations } = await page.evaluate(() => axe.run());
@@ -305,6 +306,69 @@ for (const screen of Object.keys(SCREENS)) {
     }
   }
 }
+
+// An account with a history: what it spent, and who is told.
+const busy = await signIn(process.env.PIOOY_STUDIO);
+const WEIGHT_MAX = 100_000;
+await check("what was spent is shown, filtered and downloaded, also without scripts", async () => {
+  const page = await (await browser.newContext({ storageState: await busy.storageState(), javaScriptEnabled: false })).newPage();
+  await page.goto(`${ROOT}/settings/usage`, { timeout: PATIENCE });
+  await page.getByRole("link", { name: "90 days" }).click();
+  const models = await page.locator(".by-model tbody tr").count();
+  if (models !== 6) throw new Error(`${models} rows of models`);
+  const [all] = (await page.locator(".sums").textContent()).match(/(?<=in 90 days)[\d,]+/);
+  const days = await page.locator(".dense:not(.statement) tbody tr").evaluateAll((rows) => rows.map((row) => row.cells[2].textContent));
+  const sum = days.reduce((sum, text) => sum + Number(text.replaceAll(",", "")), 0);
+  if (sum < 1 || sum !== Number(all.replaceAll(",", ""))) throw new Error(`the days come to ${sum}, not to ${all}`);
+  await page.getByText("Filter", { exact: true }).click();
+  await page.getByLabel("Given back").check();
+  await page.getByRole("button", { name: "Show these" }).click();
+  const kinds = await page.locator(".statement .badge").allTextContents();
+  if (kinds.length !== 25 || kinds.some((kind) => kind !== "Given back")) throw new Error(`it shows ${kinds}`);
+  await page.getByRole("link", { name: "Older" }).click();
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download as CSV" }).click()]);
+  const lines = readFileSync(await file.path(), "utf8").trim().split("\r\n");
+  if (file.suggestedFilename() !== "piooy-transactions.csv") throw new Error(`the file is called ${file.suggestedFilename()}`);
+  if (lines.length < 30 || lines.slice(1).some((line) => !line.includes(",RELEASE,"))) throw new Error(`${lines.length} lines: ${lines[1]}`);
+  await page.context().close();
+});
+await check("an endpoint is refused, added, and deleted", async () => {
+  const page = await busy.newPage();
+  await page.goto(`${ROOT}/settings/webhooks`, { timeout: PATIENCE });
+  await page.getByLabel("Address").fill("https://127.0.0.1/hook");
+  await page.getByRole("button", { name: "Add the endpoint" }).click();
+  await page.getByRole("alert").waitFor({ timeout: PATIENCE });
+  if ((await page.getByLabel("Address").inputValue()) !== "https://127.0.0.1/hook") throw new Error("the address is not kept");
+  if (process.env.PIOOY_PICTURES) await page.screenshot({ path: `${process.env.PIOOY_PICTURES}/webhook-refused.png`, fullPage: true });
+  await page.getByLabel("Address").fill("https://example.org/new");
+  await page.getByRole("button", { name: "Add the endpoint" }).click();
+  await page.getByText(/^whsec_/).waitFor({ timeout: PATIENCE });
+  if (process.env.PIOOY_PICTURES) await page.screenshot({ path: `${process.env.PIOOY_PICTURES}/webhook-made.png`, fullPage: true });
+  await page.getByRole("link", { name: "Done: I have copied it" }).click();
+  await page.getByRole("link", { name: "Delete https://example.org/new" }).click();
+  await page.getByRole("button", { name: "Delete the webhook" }).click();
+  await page.getByRole("status").waitFor({ timeout: PATIENCE });
+  await page.close();
+});
+const owner = await busy.storageState();
+for (const screen of Object.keys(SCREENS)) {
+  for (const scheme of SCHEMES) {
+    const paths = ["/settings/usage", "/settings/usage?days=7", "/settings/usage?days=90&kinds=GRANT&kinds=EXPIRE", "/settings/webhooks"];
+    for (const path of paths) {
+      await check(`${path} of a studio, ${screen}, ${scheme}`, () => look(path, 200, screen, scheme, owner, "studio"));
+    }
+    // Nothing has happened yet.
+    for (const path of ["/settings/usage", "/settings/webhooks"]) {
+      await check(`${path}, ${screen}, ${scheme}`, () => look(path, 200, screen, scheme, session));
+    }
+  }
+}
+await check("the pages of a busy account weigh little", async () => {
+  for (const path of ["/settings/usage?days=90", "/settings/webhooks"]) {
+    const weight = (await (await busy.request.get(ROOT + path)).body()).length;
+    if (weight > WEIGHT_MAX) throw new Error(`${path} has ${weight} bytes`);
+  }
+});
 
 // An operator: an account made, credits granted once however often the button is pressed, a plan changed after a second
 // look, and all of it in the log, which nobody else finds.

@@ -107,6 +107,7 @@ fn plays(things: &Things) -> Vec<Play> {
         "ListTransactions" unary ListTransactionsRequest -> ListTransactionsResponse,
             json!({"kinds": ["GRANT"], "from": "2020-01-01T00:00:00Z"}), &[];
         "ExportTransactions" file ExportTransactionsRequest -> HttpBody, json!({"kinds": ["GRANT", "HOLD"]}), &[];
+        "GetSpending" unary GetSpendingRequest -> Spending, json!({"from": "2026-01-01", "to": "2026-01-31"}), &[];
         "ListApiKeys" unary ListApiKeysRequest -> ListApiKeysResponse, json!({}), &["lastUsedAt"];
         "ListMembers" unary ListMembersRequest -> ListMembersResponse, json!({}), &[];
         "ListWebhooks" unary ListWebhooksRequest -> ListWebhooksResponse, json!({}), &[];

@@ -23,7 +23,8 @@ async fn invite(owner: &Browser, email: &str, role: &str) -> String {
     path_of(link).to_owned()
 }
 
-async fn joined(server: &Server, owner: &Browser, email: &str, role: &str) -> Browser {
+/// Somebody who was invited and has come.
+pub async fn joined(server: &Server, owner: &Browser, email: &str, role: &str) -> Browser {
     let link = invite(owner, email, role).await;
     let browser = Browser::new(&server.url);
     let page = browser.post(&link, &[("password", PASSWORD)]).await;

@@ -127,6 +127,8 @@ async fn every_field_of_a_form_has_a_label() {
         Browser::new(&server.url).get("/signin").await,
         owner.get(KEYS).await,
         owner.get("/settings/account").await,
+        owner.get("/settings/usage").await,
+        owner.get("/settings/webhooks").await,
     ];
     for page in pages {
         for field in page
