@@ -1,8 +1,8 @@
-//! `/docs/api` and `/docs/errors`: the OpenAPI document for people, with the address of this server in every
+//! `/docs/api`, `/docs/messages` and `/docs/errors`: the OpenAPI document for people, with the address of this server in every
 //! example.
 //!
 //! An operation shows what it takes and what it answers; messages that several of them share are told
-//! once, below. A request message is told where it is first taken.
+//! once, on a page of their own. A request message is told where it is first taken.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +20,7 @@ use crate::spec::v1::METHODS;
 use crate::spec::{self, OPENAPI};
 
 const PATH: &str = "/docs/api";
+const MESSAGES: &str = "/docs/messages";
 const ERRORS: &str = "/docs/errors";
 
 /// The message of every failure, which has a page of its own.
@@ -29,8 +30,10 @@ const ERROR: &str = "Error";
 pub fn router(house: &Shared) -> Router {
     let document = serde_json::from_str(OPENAPI).expect("the build writes JSON");
     let options = &house.parts.options;
+    let (api, messages) = ApiPage::of(&document, options);
     Router::new()
-        .route(PATH, page(&ApiPage::of(&document, options)).route())
+        .route(PATH, page(&api).route())
+        .route(MESSAGES, page(&messages).route())
         .route(ERRORS, page(&ErrorsPage::of(&document, options)).route())
 }
 
@@ -58,6 +61,13 @@ impl ErrorsPage {
 }
 
 #[derive(Template)]
+#[template(path = "docs_messages.html")]
+struct MessagesPage {
+    frame: Frame,
+    messages: Vec<Message>,
+}
+
+#[derive(Template)]
 #[template(path = "docs_api.html")]
 struct ApiPage {
     frame: Frame,
@@ -66,7 +76,6 @@ struct ApiPage {
     /// What every operation may answer.
     common: Vec<String>,
     tags: Vec<Tag>,
-    messages: Vec<Message>,
     services: Vec<&'static str>,
     list: Snippet,
     mcp: String,
@@ -140,7 +149,8 @@ struct ReasonRow {
 }
 
 impl ApiPage {
-    fn of(document: &Value, options: &Options) -> Self {
+    /// The page, and that of the messages that it does not tell itself.
+    fn of(document: &Value, options: &Options) -> (Self, MessagesPage) {
         let url = &options.public_url;
         let empty = Map::new();
         let schemas = document["components"]["schemas"]
@@ -164,7 +174,22 @@ impl ApiPage {
             .map(|method| service(method.grpc_path))
             .collect();
         services.dedup();
-        Self {
+        let messages = MessagesPage {
+            frame: Frame::new(
+                options,
+                MESSAGES,
+                "Messages",
+                "Every message that answers of the API are made of, with its fields.",
+            ),
+            messages: rest
+                .map(|(name, schema)| Message {
+                    name: name.clone(),
+                    description: text(&schema["description"]),
+                    fields: fields(schema),
+                })
+                .collect(),
+        };
+        let api = Self {
             frame: Frame::new(
                 options,
                 PATH,
@@ -179,13 +204,6 @@ impl ApiPage {
             ),
             common,
             tags,
-            messages: rest
-                .map(|(name, schema)| Message {
-                    name: name.clone(),
-                    description: text(&schema["description"]),
-                    fields: fields(schema),
-                })
-                .collect(),
             services,
             list: Snippet::shell(
                 "Terminal",
@@ -201,7 +219,8 @@ impl ApiPage {
                 KEY,
             ),
             mcp: format!("{url}{MCP_PATH}"),
-        }
+        };
+        (api, messages)
     }
 }
 
@@ -513,7 +532,8 @@ mod tests {
             allowed_origins: Vec::new(),
             mcp_sse: true,
         };
-        let page = ApiPage::of(&document, &options).render().expect("is text");
+        let (api, messages) = ApiPage::of(&document, &options);
+        let page = api.render().expect("is text") + &messages.render().expect("is text");
         let errors = ErrorsPage::of(&document, &options);
         let errors = errors.render().expect("is text");
         let places = |page: &str, id: &str| page.matches(&format!(" id=\"{id}\"")).count();

@@ -45,7 +45,15 @@ async fn sitemap(State(house): State<Shared>, headers: HeaderMap) -> Response {
         .models()
         .iter()
         .map(|model| format!("/models/{}", model.slug));
-    let pages = ["/", "/models", "/docs/api", "/docs/errors", "/docs/mcp"].map(str::to_owned);
+    let pages = [
+        "/",
+        "/models",
+        "/docs/api",
+        "/docs/messages",
+        "/docs/errors",
+        "/docs/mcp",
+    ]
+    .map(str::to_owned);
     let mut text = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n",
     );
@@ -83,6 +91,7 @@ fn llms_text(house: &House) -> String {
         text,
         "\n## Documentation\n\n\
          - [API reference]({url}/docs/api): every call and field\n\
+         - [Messages]({url}/docs/messages): what answers are made of\n\
          - [Errors]({url}/docs/errors): every reason for which a call fails, and what to do\n\
          - [OpenAPI document]({url}/openapi.json): the same for programs\n\
          - [Connecting agents]({url}/docs/mcp): configuration of MCP clients\n"

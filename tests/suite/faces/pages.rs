@@ -128,6 +128,7 @@ async fn who_has_a_page_already_is_sent_none() {
         "/models",
         "/models/nano-banana-pro",
         "/docs/api",
+        "/docs/messages",
         "/docs/errors",
         "/docs/mcp",
         "/sitemap.xml",
