@@ -178,7 +178,7 @@ pub async fn history(visit: Visit, visitor: Visitor) -> Result<Response, ApiErro
     let query = &visit.query;
     let known = |name: &str, values: &[&str]| {
         let value = query.get(name);
-        values.contains(&value).then_some(value).unwrap_or_default()
+        if values.contains(&value) { value } else { "" }
     };
     let status = known("status", &STATUSES.map(|(status, ..)| status));
     let media = known("media", &["IMAGE", "VIDEO"]);
