@@ -147,6 +147,7 @@ def openapi(report: Report, http: Http) -> None:
         ("get", "/api/v1/models/{slug}", "veo-3-2", None, 404),
         ("get", "/api/v1/credits", None, None, 200),
         ("get", "/api/v1/credits/transactions", None, None, 200),
+        ("get", "/api/v1/credits/spending", None, None, 200),
         ("post", "/api/v1/apikeys", None, {"name": "another", "test": True}, 200),
         ("get", "/api/v1/apikeys", None, None, 200),
         ("delete", "/api/v1/apikeys/{id}", made, None, 200),
