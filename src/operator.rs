@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::accounts::{Account, Accounts, AccountsError, Plan};
+use crate::accounts::{Account, Accounts, AccountsError, ApiKey, NewKey, Plan, Scope, Secret};
 use crate::generation::{LostSubmissions, SettleError, Word};
 use crate::ledger::{Ledger, LedgerError};
-use crate::people::{People, PeopleError};
+use crate::people::{LinkToken, People, PeopleError};
 use crate::store::{Store, StoreError};
 
 mod audit;
@@ -248,6 +248,75 @@ impl Desk {
         Ok(account)
     }
 
+    /// Makes an account a key. The secret is returned here and can't be had again.
+    ///
+    /// # Errors
+    /// [`OperatorError`]
+    pub async fn create_key(
+        &self,
+        by: &Operator,
+        account: &str,
+        new: &NewKey,
+    ) -> Result<Secret, OperatorError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let account = Accounts::by_name_within(&transaction, account).await?;
+        let (secret, key) = Accounts::create_key_within(&transaction, account.id, new).await?;
+        Act::on(by, "CreateApiKey", &account, key_value(&key))
+            .record(&transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(secret)
+    }
+
+    /// Makes one of an account's keys useless, for good. Every replica follows within a second.
+    ///
+    /// # Errors
+    /// [`OperatorError`]
+    pub async fn revoke_key(
+        &self,
+        by: &Operator,
+        account: &str,
+        key_id: Uuid,
+    ) -> Result<ApiKey, OperatorError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let account = Accounts::by_name_within(&transaction, account).await?;
+        let before = Accounts::key_within(&transaction, account.id, key_id).await?;
+        let key = Accounts::revoke_key_within(&transaction, account.id, key_id).await?;
+        if before.revoked_at.is_none() {
+            Act::on(by, "RevokeApiKey", &account, key_value(&key))
+                .record(&transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(key)
+    }
+
+    /// Makes a link that signs in the owner of an account, once. Who owns the account of the first start administers
+    /// the server.
+    ///
+    /// # Errors
+    /// [`OperatorError`]
+    pub async fn owner_link(
+        &self,
+        by: &Operator,
+        account: &str,
+        now: SystemTime,
+    ) -> Result<LinkToken, OperatorError> {
+        let mut client = self.store.client().await?;
+        let transaction = client.transaction().await?;
+        let account = Accounts::by_name_within(&transaction, account).await?;
+        let founding = Accounts::founding_within(&transaction).await?;
+        let is_founding = founding.is_some_and(|founding| founding.id == account.id);
+        let link = People::owner_link(&transaction, account.id, is_founding, now).await?;
+        Act::on(by, "CreateSignInLink", &account, json!({}))
+            .record(&transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(link)
+    }
+
     /// Lets the person with this address administer the server, or no longer. Every session of that person follows
     /// within a second.
     ///
@@ -305,6 +374,22 @@ impl Desk {
         submissions.carry_out(&settled, word).await?;
         Ok(settled.at)
     }
+}
+
+/// What is said of a key: nothing that could be used as one.
+fn key_value(key: &ApiKey) -> Value {
+    let scopes: Vec<&str> = key.scopes.iter().map(Scope::name).collect();
+    let expires_at = key
+        .expires_at
+        .map(|end| humantime::format_rfc3339(end).to_string());
+    json!({
+        "keyId": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "test": key.test,
+        "scopes": scopes,
+        "expiresAt": expires_at,
+    })
 }
 
 fn plan_value(plan: &Plan) -> Value {

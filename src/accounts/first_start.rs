@@ -5,9 +5,9 @@
 //! between has shown keys that never came to life, and the next start shows two others; the other way round the
 //! keys would be in the database and known to nobody.
 
+use deadpool_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::keys::insert_key;
 use super::{Account, Accounts, AccountsError, NewKey, Scope, Scopes, Secret, SpendingCaps};
 
 const NAME: &str = "dev";
@@ -57,8 +57,9 @@ impl Accounts {
             )
             .await?;
         let account = Account::from_row(&row);
-        let (test, _) = insert_key(&transaction, account.id, &first_key(true)).await?;
-        let (live, _) = insert_key(&transaction, account.id, &first_key(false)).await?;
+        let (test, _) = Self::create_key_within(&transaction, account.id, &first_key(true)).await?;
+        let (live, _) =
+            Self::create_key_within(&transaction, account.id, &first_key(false)).await?;
         show(&FirstKeys { test, live });
         transaction.commit().await?;
         Ok(Some(account))
@@ -66,7 +67,13 @@ impl Accounts {
 
     /// The account that a first start made, if one did.
     pub async fn founding(&self) -> Result<Option<Account>, AccountsError> {
-        let client = self.store.client().await?;
+        Self::founding_within(&self.store.client().await?).await
+    }
+
+    /// The same by a connection, or within a transaction, of the caller's.
+    pub async fn founding_within(
+        client: &impl GenericClient,
+    ) -> Result<Option<Account>, AccountsError> {
         let founding = client
             .query_opt(include_str!("sql/founding_account.sql"), &[])
             .await?;

@@ -61,7 +61,52 @@ impl Accounts {
         new: NewKey,
     ) -> Result<(Secret, ApiKey), AccountsError> {
         let client = self.store.client().await?;
-        insert_key(&client, account_id, &new).await
+        Self::create_key_within(&client, account_id, &new).await
+    }
+
+    /// The same by a connection, or within a transaction, of the caller's.
+    pub async fn create_key_within(
+        client: &impl GenericClient,
+        account_id: Uuid,
+        new: &NewKey,
+    ) -> Result<(Secret, ApiKey), AccountsError> {
+        new.check()?;
+        let secret = Secret::generate(new.test).map_err(AccountsError::Randomness)?;
+        let scopes: Vec<&str> = new.scopes.iter().map(|scope| scope.name()).collect();
+        let statement = client
+            .prepare_cached(include_str!("sql/insert_key.sql"))
+            .await?;
+        let inserted = client
+            .query_opt(
+                &statement,
+                &[
+                    &Uuid::now_v7(),
+                    &account_id,
+                    &new.name,
+                    &secret.shown_prefix(),
+                    &secret.hash().as_bytes().as_slice(),
+                    &new.test,
+                    &scopes,
+                    &new.expires_at,
+                    &i64::from(KEYS_MAX),
+                    &new.caps.per_hour,
+                    &new.caps.per_day,
+                    &new.caps.total,
+                ],
+            )
+            .await
+            .map_err(StoreError::from);
+        match inserted {
+            Ok(Some(row)) => Ok((secret, ApiKey::from_row(&row))),
+            Ok(None) => Err(AccountsError::KeysTooMany),
+            Err(error) => Err(match error.constraint() {
+                Some("api_keys_account_known") => AccountsError::AccountUnknown {
+                    account: account_id.to_string(),
+                },
+                Some("api_keys_expiry_ahead") => AccountsError::KeyExpiry,
+                _ => error.into(),
+            }),
+        }
     }
 
     /// The account's keys, newest first, revoked ones included; at most [`KEYS_LISTED_MAX`].
@@ -77,8 +122,22 @@ impl Accounts {
 
     /// What is known of one of the account's keys, revoked and expired ones included.
     pub async fn key(&self, account_id: Uuid, key_id: Uuid) -> Result<ApiKey, AccountsError> {
-        self.one_key(include_str!("sql/key_by_id.sql"), account_id, key_id)
-            .await
+        Self::key_within(&self.store.client().await?, account_id, key_id).await
+    }
+
+    /// The same by a connection, or within a transaction, of the caller's.
+    pub async fn key_within(
+        client: &impl GenericClient,
+        account_id: Uuid,
+        key_id: Uuid,
+    ) -> Result<ApiKey, AccountsError> {
+        one_key(
+            client,
+            include_str!("sql/key_by_id.sql"),
+            account_id,
+            key_id,
+        )
+        .await
     }
 
     /// Makes a key useless, for good. Doing it again changes nothing.
@@ -87,24 +146,23 @@ impl Accounts {
         account_id: Uuid,
         key_id: Uuid,
     ) -> Result<ApiKey, AccountsError> {
-        self.one_key(include_str!("sql/revoke_key.sql"), account_id, key_id)
-            .await
+        let client = self.store.client().await?;
+        Self::revoke_key_within(&client, account_id, key_id).await
     }
 
-    /// What a statement about one of the account's keys answers.
-    async fn one_key(
-        &self,
-        statement: &str,
+    /// The same by a connection, or within a transaction, of the caller's.
+    pub async fn revoke_key_within(
+        client: &impl GenericClient,
         account_id: Uuid,
         key_id: Uuid,
     ) -> Result<ApiKey, AccountsError> {
-        let client = self.store.client().await?;
-        let statement = client.prepare_cached(statement).await?;
-        let row = client
-            .query_opt(&statement, &[&account_id, &key_id])
-            .await?;
-        row.map(|row| ApiKey::from_row(&row))
-            .ok_or(AccountsError::KeyUnknown)
+        one_key(
+            client,
+            include_str!("sql/revoke_key.sql"),
+            account_id,
+            key_id,
+        )
+        .await
     }
 
     /// Which of these keys were revoked.
@@ -148,47 +206,17 @@ impl Accounts {
     }
 }
 
-/// Makes a key on a connection or within a transaction.
-pub(super) async fn insert_key(
+/// What a statement about one of the account's keys answers.
+async fn one_key(
     client: &impl GenericClient,
+    statement: &str,
     account_id: Uuid,
-    new: &NewKey,
-) -> Result<(Secret, ApiKey), AccountsError> {
-    new.check()?;
-    let secret = Secret::generate(new.test).map_err(AccountsError::Randomness)?;
-    let scopes: Vec<&str> = new.scopes.iter().map(|scope| scope.name()).collect();
-    let statement = client
-        .prepare_cached(include_str!("sql/insert_key.sql"))
+    key_id: Uuid,
+) -> Result<ApiKey, AccountsError> {
+    let statement = client.prepare_cached(statement).await?;
+    let row = client
+        .query_opt(&statement, &[&account_id, &key_id])
         .await?;
-    let inserted = client
-        .query_opt(
-            &statement,
-            &[
-                &Uuid::now_v7(),
-                &account_id,
-                &new.name,
-                &secret.shown_prefix(),
-                &secret.hash().as_bytes().as_slice(),
-                &new.test,
-                &scopes,
-                &new.expires_at,
-                &i64::from(KEYS_MAX),
-                &new.caps.per_hour,
-                &new.caps.per_day,
-                &new.caps.total,
-            ],
-        )
-        .await
-        .map_err(StoreError::from);
-    match inserted {
-        Ok(Some(row)) => Ok((secret, ApiKey::from_row(&row))),
-        Ok(None) => Err(AccountsError::KeysTooMany),
-        Err(error) => Err(match error.constraint() {
-            Some("api_keys_account_known") => AccountsError::AccountUnknown {
-                account: account_id.to_string(),
-            },
-            Some("api_keys_expiry_ahead") => AccountsError::KeyExpiry,
-            _ => error.into(),
-        }),
-    }
+    row.map(|row| ApiKey::from_row(&row))
+        .ok_or(AccountsError::KeyUnknown)
 }

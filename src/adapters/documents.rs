@@ -1,15 +1,24 @@
 //! Documents that are the same for everyone until the server is replaced: written once when it starts,
 //! and told apart by a tag of their content, so that whoever has one already is sent none (RFC 9110
-//! §13.1.2).
+//! §13.1.2). Whoever takes gzip is sent a quarter of the bytes: documents are for everyone and hold no
+//! secret, so their length tells nothing (what is written for one person is sent as it is).
+
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 /// How long a document may be kept unasked, in seconds.
 pub const KEEP_AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
+
+/// Below this many bytes, compression saves no packet.
+const WORTH_PACKING: usize = 1_024;
 
 /// A document.
 #[derive(Clone)]
@@ -17,6 +26,13 @@ pub struct Document {
     headers: HeaderMap,
     etag: HeaderValue,
     body: Bytes,
+}
+
+/// A document as it is kept to be sent again and again.
+struct Kept {
+    plain: Document,
+    /// The same in gzip, since somebody first asked for it so. `None` where that is not smaller.
+    packed: OnceLock<Option<Document>>,
 }
 
 impl Document {
@@ -48,9 +64,17 @@ impl Document {
         self
     }
 
-    /// The route that serves it.
-    pub fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
-        get(move |asked: HeaderMap| async move { self.answer(&asked) })
+    /// The route that serves it, in gzip to those who take that.
+    pub fn route<S: Clone + Send + Sync + 'static>(mut self) -> MethodRouter<S> {
+        self.headers.insert(
+            header::VARY,
+            HeaderValue::from_name(header::ACCEPT_ENCODING),
+        );
+        let kept = Arc::new(Kept {
+            plain: self,
+            packed: OnceLock::new(),
+        });
+        get(move |asked: HeaderMap| async move { kept.answer(&asked) })
     }
 
     /// The answer to who asks with these headers: nothing but the tag where they have it already.
@@ -71,6 +95,52 @@ impl Document {
         }
         response
     }
+}
+
+impl Kept {
+    fn answer(&self, asked: &HeaderMap) -> Response {
+        let packed = takes_gzip(asked)
+            .then(|| self.packed.get_or_init(|| packed(&self.plain)).as_ref())
+            .flatten();
+        packed.unwrap_or(&self.plain).answer(asked)
+    }
+}
+
+/// The document in gzip, with a tag of its own: the two are not the same bytes (RFC 9110 §8.8.3.3).
+fn packed(plain: &Document) -> Option<Document> {
+    if plain.body.len() < WORTH_PACKING {
+        return None;
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&plain.body).ok()?;
+    let body = encoder.finish().ok()?;
+    let tag = plain.etag.to_str().ok()?.trim_matches('"');
+    let etag = HeaderValue::from_str(&format!("\"{tag}-gzip\"")).ok()?;
+    let mut headers = plain.headers.clone();
+    headers.insert(header::ETAG, etag.clone());
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    (body.len() < plain.body.len()).then(|| Document {
+        headers,
+        etag,
+        body: body.into(),
+    })
+}
+
+/// Whether who asks with these headers names gzip, and not to refuse it (RFC 9110 §12.5.3).
+fn takes_gzip(asked: &HeaderMap) -> bool {
+    asked
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|codings| codings.to_str().ok())
+        .flat_map(|codings| codings.split(','))
+        .any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            let refused = weight
+                .trim()
+                .strip_prefix("q=")
+                .is_some_and(|weight| weight.trim().parse() == Ok(0.0));
+            name.trim().eq_ignore_ascii_case("gzip") && !refused
+        })
 }
 
 /// A short text that is another for other content.

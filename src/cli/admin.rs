@@ -16,7 +16,6 @@ use crate::adapters::sign_in_link;
 use crate::generation;
 use crate::ledger::{Ledger, Totals};
 use crate::operator::Desk;
-use crate::people::People;
 use crate::settings::Settings;
 
 /// From 1970 to the first year that times in messages cannot say.
@@ -132,10 +131,9 @@ pub async fn accounts(command: Accounts, settings: &Settings) -> Result<ExitCode
 
 /// Runs `piooy keys …`.
 pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failure> {
-    with_accounts(settings, async |accounts, _, _| {
+    with_accounts(settings, async |accounts, _, desk| {
         match command {
             Keys::Create(create) => {
-                let account = accounts.by_name(&create.account).await?;
                 let scopes = create
                     .scopes
                     .iter()
@@ -152,7 +150,7 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
                         total: create.cap_total,
                     },
                 };
-                let (secret, _) = accounts.create_key(account.id, new).await?;
+                let secret = desk.create_key(&operator(), &create.account, &new).await?;
                 println!("{}", secret.expose());
             }
             Keys::List { account } => {
@@ -162,8 +160,8 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
                 }
             }
             Keys::Revoke { account, id } => {
-                let account = accounts.by_name(&account).await?;
-                println!("{}", key_line(&accounts.revoke_key(account.id, id).await?));
+                let key = desk.revoke_key(&operator(), &account, id).await?;
+                println!("{}", key_line(&key));
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -174,27 +172,13 @@ pub async fn keys(command: Keys, settings: &Settings) -> Result<ExitCode, Failur
 /// Runs `piooy login-link …`.
 pub async fn login_link(account: &str, settings: &Settings) -> Result<ExitCode, Failure> {
     let database = Database::visit(settings).await?;
-    let made = make_login_link(account, settings, &database).await;
+    let desk = Desk::new(database.store.clone());
+    let made = desk
+        .owner_link(&operator(), account, SystemTime::now())
+        .await;
     database.close().await;
-    println!("{}", made?);
+    println!("{}", sign_in_link(&settings.public_url, &made?));
     Ok(ExitCode::SUCCESS)
-}
-
-async fn make_login_link(
-    account: &str,
-    settings: &Settings,
-    database: &Database,
-) -> Result<String, Failure> {
-    let accounts = accounts::Accounts::new(database.store.clone());
-    let account = accounts.by_name(account).await?;
-    let founding = accounts.founding().await?;
-    let people = People::open(database.store.clone()).await?;
-    // Who owns the account of the first start is whoever started the server.
-    let is_operator = founding.is_some_and(|founding| founding.id == account.id);
-    let token = people
-        .owner_link(account.id, is_operator, SystemTime::now())
-        .await?;
-    Ok(sign_in_link(&settings.public_url, &token))
 }
 
 fn key_line(key: &accounts::ApiKey) -> String {

@@ -80,15 +80,13 @@ impl People {
     }
 
     /// A link that signs in the account's first owner. An account without one gets one; `operator` says whether that
-    /// person may administer the server.
+    /// person may administer the server. Within a transaction of the caller's.
     pub async fn owner_link(
-        &self,
+        transaction: &Transaction<'_>,
         account_id: Uuid,
         operator: bool,
         now: SystemTime,
     ) -> Result<LinkToken, PeopleError> {
-        let mut client = self.store.client().await?;
-        let transaction = client.transaction().await?;
         // Of two that find no owner, only one is to make one.
         transaction
             .batch_execute(include_str!("sql/lock_people.sql"))
@@ -101,11 +99,9 @@ impl People {
             .await?;
         let owner = match owner {
             Some(row) => row.get("person_id"),
-            None => new_owner(&transaction, account_id, operator).await?,
+            None => new_owner(transaction, account_id, operator).await?,
         };
-        let link = insert_sign_in_link(&transaction, account_id, owner, now).await?;
-        transaction.commit().await?;
-        Ok(link)
+        insert_sign_in_link(transaction, account_id, owner, now).await
     }
 
     /// Takes a link to sign in: the account and the person.

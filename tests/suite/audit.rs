@@ -387,6 +387,16 @@ async fn the_command_line_leaves_its_rows_and_prints_them() {
         assert!(run(command).0, "{command:?}");
     }
     assert!(!run(&["accounts", "create", "acme"]).0);
+    let (made, key) = run(&["keys", "create", "--account", "acme", "--name", "booth"]);
+    assert!(made);
+    assert!(!run(&["keys", "create", "--account", "nobody"]).0);
+    let (_, listed) = run(&["keys", "list", "--account", "acme"]);
+    let id = listed.split_whitespace().next().expect("a key");
+    for _ in 0..2 {
+        assert!(run(&["keys", "revoke", "--account", "acme", id]).0);
+    }
+    let (made, link) = run(&["login-link", "acme"]);
+    assert!(made);
     let task = Uuid::now_v7().to_string();
     let nothing = ["tasks", "settle", &task, "give-up", "--attempt", "1"];
     assert!(!run(&nothing).0);
@@ -394,15 +404,28 @@ async fn the_command_line_leaves_its_rows_and_prints_them() {
     let methods: Vec<_> = rows.iter().map(|row| row.method.as_str()).collect();
     assert_eq!(
         methods,
-        ["CreateAccount", "SetPlan", "SavePlan", "GrantCredits"]
+        [
+            "CreateAccount",
+            "SetPlan",
+            "SavePlan",
+            "GrantCredits",
+            "CreateApiKey",
+            "RevokeApiKey",
+            "CreateSignInLink",
+        ]
     );
+    assert_eq!(rows[4].change["name"], "booth");
+    assert_eq!(rows[5].change["keyId"], id);
     for row in &rows {
         assert_eq!(row.by.kind, ActorKind::CommandLine);
         assert!(!row.by.name.is_empty());
     }
     let (_, printed) = run(&["audit"]);
-    assert_eq!(printed.lines().count(), 4, "{printed}");
-    assert!(printed.lines().next().unwrap().contains("\"a gift\""));
+    assert_eq!(printed.lines().count(), 7, "{printed}");
+    assert!(printed.lines().nth(3).unwrap().contains("\"a gift\""));
+    for secret in [key.trim(), link.trim().rsplit('/').next().unwrap()] {
+        assert!(secret.len() > 20 && !printed.contains(secret), "{printed}");
+    }
     let (_, csv) = run(&["audit", "--csv", "--method", "SetPlan", "--last", "1h"]);
     assert_eq!(csv.lines().count(), 2, "{csv}");
     assert!(csv.starts_with("number,at,actor_kind"), "{csv}");

@@ -1,7 +1,9 @@
 //! The pages: whole, small, inert, and in agreement with the API.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read;
 
+use flate2::read::GzDecoder;
 use reqwest::Client;
 use serde_json::{Value, json};
 use url::Url;
@@ -157,6 +159,51 @@ async fn who_has_a_page_already_is_sent_none() {
     let style = style.expect("has a style").trim_start_matches('.');
     let style = get(&server, style).await;
     assert!(style.header("cache-control").contains("immutable"));
+}
+
+#[tokio::test]
+async fn who_takes_gzip_is_sent_the_same_in_fewer_bytes() {
+    let server = Server::start().await;
+    let asked = async |path: &str, coding: &str, tag: &str| {
+        let request = server
+            .http("GET", path)
+            .header("accept-encoding", coding)
+            .header("if-none-match", tag);
+        Answer::read(request.send().await.expect("the server answers")).await
+    };
+    let style = text(&get(&server, "/").await);
+    let style = values(&style, "href")
+        .into_iter()
+        .find(|link| link.contains(".css"));
+    let style = style.expect("has a style").trim_start_matches('.');
+    for path in ["/docs/api", "/openapi.json", style] {
+        let plain = asked(path, "identity", "").await;
+        let packed = asked(path, "br, GZIP;q=0.5", "").await;
+        assert_eq!(plain.header("content-encoding"), "", "{path}");
+        assert_eq!(packed.header("content-encoding"), "gzip", "{path}");
+        for answer in [&plain, &packed] {
+            assert_eq!(answer.header("vary"), "accept-encoding", "{path}");
+        }
+        let mut unpacked = Vec::new();
+        GzDecoder::new(packed.bytes.as_slice())
+            .read_to_end(&mut unpacked)
+            .expect("is gzip");
+        assert_eq!(unpacked, plain.bytes, "{path}");
+        assert!(packed.bytes.len() * 3 < plain.bytes.len(), "{path}");
+
+        let tags = [plain.header("etag"), packed.header("etag")];
+        assert_ne!(tags[0], tags[1], "{path}");
+        for (coding, tag, status) in [
+            ("gzip", tags[1], 304),
+            ("gzip", tags[0], 200),
+            ("gzip;q=0", tags[0], 304),
+            ("gzip; q=0.000", tags[1], 200),
+            ("x-gzipped", tags[0], 304),
+        ] {
+            let answer = asked(path, coding, tag).await;
+            assert_eq!(answer.status, status, "{path}: {coding}, {tag}");
+        }
+    }
 }
 
 #[tokio::test]
