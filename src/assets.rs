@@ -5,7 +5,7 @@
 //! input's path is its content's hash, and writing either again with the same bytes changes nothing that a reader
 //! can see. Writes are atomic; a path is handed out only after its bytes are durable.
 //!
-//! Results are long, so they come as streams and lie on the disk while they are looked at; how, and
+//! Results come as streams, and long ones lie on the disk while they are looked at; how, and
 //! what becomes of one that is broken off, `arrival` tells. Reference pictures are short and are held
 //! whole.
 //!
@@ -170,18 +170,13 @@ impl Assets {
         poster: Option<Bytes>,
     ) -> Result<StoredAsset, AssetError> {
         let arrival = self.arrivals.receive(file, OUTPUT_BYTES_MAX).await?;
-        let file_type = arrival.file_type;
-        let measures = {
-            let file = Arc::clone(&arrival.file);
-            self.work(move || content::measure(&file, file_type))
-                .await??
-        };
-        let thumbnail = {
-            let file = Arc::clone(&arrival.file);
-            let work = self.work(move || content::thumbnail(&file, file_type, poster.as_deref()));
-            // A decoder that gives up on a strange file costs the thumbnail, never the file.
-            work.await.unwrap_or_default()
-        };
+        let (file_type, body) = (arrival.file_type, arrival.body.clone());
+        let looked_at = self.work(move || {
+            let measures = content::measure(&body, file_type)?;
+            let thumbnail = content::thumbnail(&body, file_type, poster.as_deref());
+            Ok::<_, AssetError>((measures, thumbnail, body.sha256()))
+        });
+        let (measures, thumbnail, sha256) = looked_at.await??;
         let thumbnail_path = match thumbnail {
             None => None,
             Some(jpeg) => {
@@ -204,7 +199,7 @@ impl Assets {
             path: path.to_string(),
             mime_type: file_type.mime_type(),
             size_bytes: arrival.size_bytes,
-            sha256: arrival.sha256.clone(),
+            sha256,
             width: measures.size.map(|(width, _)| width),
             height: measures.size.map(|(_, height)| height),
             duration_seconds: measures.duration_seconds,

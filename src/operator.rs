@@ -28,7 +28,7 @@ use crate::store::{Store, StoreError};
 mod audit;
 mod csv;
 
-pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, AuditLog, AuditPage};
+pub use audit::{AUDIT_METHODS, AUDIT_PAGE_MAX, AuditEntry, AuditFilter, AuditLog, AuditPage};
 pub use csv::{AUDIT_CSV_HEADER, audit_csv_lines};
 
 use audit::Act;

@@ -1,7 +1,8 @@
 //! Files on their way into the store: received piece by piece, looked at, put in place.
 //!
 //! A result may be half a gigabyte, and memory stays at a few pieces of [`PIECE_BYTES`] whatever its
-//! length. The file waits where putting it in place is cheap:
+//! length. A file that is a single piece waits in memory and is written once. A longer one waits where
+//! putting it in place is cheap:
 //!
 //! | store | waits | put in place by |
 //! |---|---|---|
@@ -20,7 +21,7 @@
 
 use std::{
     fs::{self, File, Permissions, TryLockError},
-    io::{self, ErrorKind, Read, Seek, Write},
+    io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek, Write},
     os::unix::fs::PermissionsExt,
     path::{Path as DirectoryPath, PathBuf},
     pin::pin,
@@ -33,7 +34,12 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, path::Path as O
 use sha2::{Digest, Sha256};
 use tempfile::{Builder, TempPath};
 
-use super::{check_length, content::hexadecimal, error::AssetError, file_type::FileType};
+use super::{
+    check_length,
+    content::{hexadecimal, sha256_hex},
+    error::AssetError,
+    file_type::FileType,
+};
 
 /// Where files wait in a store that is a directory. No account is called that.
 const FOLDER: &str = "incoming";
@@ -61,16 +67,58 @@ pub enum Arrivals {
 /// A file that is here to its last byte and not yet in its place.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The file, open for reading and writing.
-    pub file: Arc<File>,
+    /// The bytes.
+    pub body: Body,
     /// Told from the bytes.
     pub file_type: FileType,
     /// Length in bytes.
     pub size_bytes: u64,
-    /// In lower-case hexadecimal.
-    pub sha256: String,
     /// Removes the name in the end, if it has one.
     name: Option<TempPath>,
+}
+
+/// Where the bytes of a file wait. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// All of them are in memory.
+    Memory(Bytes),
+    /// In a file.
+    Disk {
+        /// Open for reading and writing.
+        file: Arc<File>,
+        /// Counted while the bytes went by.
+        sha256: Arc<str>,
+    },
+}
+
+/// What reads a body, from its start and anywhere.
+pub trait Reader: BufRead + Seek {}
+
+impl<R: BufRead + Seek> Reader for R {}
+
+impl Body {
+    /// Reads the body from its start. One at a time, and on a blocking thread.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn read(&self) -> io::Result<Box<dyn Reader + '_>> {
+        Ok(match self {
+            Self::Memory(bytes) => Box::new(Cursor::new(bytes)),
+            Self::Disk { file, .. } => {
+                let mut file = &**file;
+                file.rewind()?;
+                Box::new(BufReader::new(file))
+            }
+        })
+    }
+
+    /// SHA-256 of the bytes in lower-case hexadecimal. Keeps a processor busy; it belongs on a blocking thread.
+    pub fn sha256(&self) -> String {
+        match self {
+            Self::Memory(bytes) => sha256_hex(bytes),
+            Self::Disk { sha256, .. } => sha256.to_string(),
+        }
+    }
 }
 
 impl Arrivals {
@@ -106,12 +154,24 @@ impl Arrivals {
         let file_type = FileType::sniff(&piece).ok_or(AssetError::UnsupportedType {
             allowed: "PNG, JPEG, WebP, GIF, MP4 and WebM",
         })?;
+        let mut next = next_piece(&mut source).await?;
+        if next.is_empty() {
+            let size_bytes = piece.len() as u64;
+            check_length(size_bytes, bytes_max)?;
+            return Ok(Arrival {
+                body: Body::Memory(piece),
+                file_type,
+                size_bytes,
+                name: None,
+            });
+        }
         let arrivals = self.clone();
         let mut receipt = on_disk(move || arrivals.begin()).await?;
         while !piece.is_empty() {
             check_length(receipt.size_bytes + piece.len() as u64, bytes_max)?;
             receipt = on_disk(move || receipt.write(&piece)).await?;
-            piece = next_piece(&mut source).await?;
+            piece = next;
+            next = next_piece(&mut source).await?;
         }
         on_disk(move || receipt.end(file_type)).await
     }
@@ -143,57 +203,68 @@ impl Arrival {
         store: &dyn ObjectStore,
         place: &ObjectPath,
     ) -> Result<(), AssetError> {
-        match &self.name {
-            Some(name) => {
+        match (self.body, self.name) {
+            (Body::Memory(bytes), _) => {
+                store.put(place, bytes.into()).await?;
+                Ok(())
+            }
+            // The lock on the file holds its name until it is renamed.
+            (Body::Disk { file: _file, .. }, Some(name)) => {
                 let name = name.file_name().expect("a file in a folder has a name");
                 let waiting = ObjectPath::from_iter([FOLDER, &name.to_string_lossy()]);
                 let renamed = store.rename(&waiting, place).await;
                 // Even a file that somebody else removed is the store's failure.
                 renamed.map_err(AssetError::Storage)
             }
-            None => self.send(store, place).await,
+            (Body::Disk { file, .. }, None) => send(&file, self.size_bytes, store, place).await,
         }
     }
+}
 
-    async fn send(&self, store: &dyn ObjectStore, place: &ObjectPath) -> Result<(), AssetError> {
-        let file = Arc::clone(&self.file);
-        on_disk(move || (&*file).rewind()).await?;
-        if self.size_bytes <= PART_BYTES {
-            store.put(place, self.next_part().await?.into()).await?;
-            return Ok(());
-        }
-        let mut upload = store.put_multipart(place).await?;
-        let sent = self.send_parts(upload.as_mut()).await;
-        if sent.is_err()
-            && let Err(error) = upload.abort().await
-        {
-            tracing::warn!(%error, "the store may keep parts of an upload that failed");
-        }
-        sent
+/// Sends a file to another store.
+async fn send(
+    file: &Arc<File>,
+    size_bytes: u64,
+    store: &dyn ObjectStore,
+    place: &ObjectPath,
+) -> Result<(), AssetError> {
+    let from_start = Arc::clone(file);
+    on_disk(move || (&*from_start).rewind()).await?;
+    if size_bytes <= PART_BYTES {
+        store.put(place, next_part(file).await?.into()).await?;
+        return Ok(());
     }
+    let mut upload = store.put_multipart(place).await?;
+    let sent = send_parts(file, upload.as_mut()).await;
+    if sent.is_err()
+        && let Err(error) = upload.abort().await
+    {
+        tracing::warn!(%error, "the store may keep parts of an upload that failed");
+    }
+    sent
+}
 
-    async fn send_parts(&self, upload: &mut dyn MultipartUpload) -> Result<(), AssetError> {
-        loop {
-            let part = self.next_part().await?;
-            if part.is_empty() {
-                break;
-            }
-            upload.put_part(part.into()).await?;
+async fn send_parts(file: &Arc<File>, upload: &mut dyn MultipartUpload) -> Result<(), AssetError> {
+    loop {
+        let part = next_part(file).await?;
+        if part.is_empty() {
+            break;
         }
-        upload.complete().await?;
-        Ok(())
+        upload.put_part(part.into()).await?;
     }
+    upload.complete().await?;
+    Ok(())
+}
 
-    /// The next [`PART_BYTES`], fewer at the end of the file.
-    async fn next_part(&self) -> Result<Vec<u8>, AssetError> {
-        let file = Arc::clone(&self.file);
-        on_disk(move || {
-            let mut part = Vec::new();
-            (&*file).take(PART_BYTES).read_to_end(&mut part)?;
-            Ok(part)
-        })
-        .await
-    }
+/// The next [`PART_BYTES`], fewer at the end of the file.
+async fn next_part(file: &Arc<File>) -> Result<Vec<u8>, AssetError> {
+    let file = Arc::clone(file);
+    on_disk(move || {
+        let mut part = Vec::new();
+        (&*file).take(PART_BYTES).read_to_end(&mut part)?;
+        Ok(part)
+    })
+    .await
 }
 
 /// A file that is being received.
@@ -218,10 +289,12 @@ impl Receipt {
             self.file.sync_all()?;
         }
         Ok(Arrival {
-            file: Arc::new(self.file),
+            body: Body::Disk {
+                file: Arc::new(self.file),
+                sha256: hexadecimal(&self.hash.finalize()).into(),
+            },
             file_type,
             size_bytes: self.size_bytes,
-            sha256: hexadecimal(&self.hash.finalize()),
             name: self.name,
         })
     }

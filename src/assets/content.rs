@@ -2,14 +2,14 @@
 //! a decode. Everything here reads files and keeps a processor busy; it belongs on a blocking thread.
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, Cursor, Seek},
+    io::{BufRead, Cursor, Seek},
+    panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use image::{ImageError, metadata::Orientation};
 use sha2::{Digest, Sha256};
 
-use super::{error::AssetError, file_type::FileType, mp4::Film, picture, poster};
+use super::{arrival::Body, error::AssetError, file_type::FileType, mp4::Film, picture, poster};
 
 /// What a file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,8 +24,8 @@ pub struct Measures {
 ///
 /// # Errors
 /// [`AssetError::Damaged`] for the file; [`AssetError::Storage`] when it could not be read.
-pub fn measure(file: &File, file_type: FileType) -> Result<Measures, AssetError> {
-    let mut file = from_start(file)?;
+pub fn measure(body: &Body, file_type: FileType) -> Result<Measures, AssetError> {
+    let mut file = body.read()?;
     let damaged = || AssetError::Damaged(file_type);
     match (file_type, picture::format(file_type)) {
         (_, Some(format)) => Ok(Measures {
@@ -49,15 +49,22 @@ pub fn measure(file: &File, file_type: FileType) -> Result<Measures, AssetError>
 /// A JPEG of the picture or, for a video, of its poster. A video without a poster, or with one that
 /// cannot be used, is shown by its first keyframe.
 ///
-/// It is a courtesy: what is sound but cannot be decoded here goes without one.
-pub fn thumbnail(file: &File, file_type: FileType, poster: Option<&[u8]>) -> Option<Vec<u8>> {
+/// It is a courtesy: what is sound but cannot be decoded here goes without one, and so does a strange file that a
+/// decoder gives up on.
+pub fn thumbnail(body: &Body, file_type: FileType, poster: Option<&[u8]>) -> Option<Vec<u8>> {
+    // What a decoder leaves half done is its own, and goes with it.
+    let work = AssertUnwindSafe(|| small(body, file_type, poster));
+    catch_unwind(work).unwrap_or_default()
+}
+
+fn small(body: &Body, file_type: FileType, poster: Option<&[u8]>) -> Option<Vec<u8>> {
     if file_type.is_picture() {
-        return still(from_start(file).ok()?, file_type);
+        return still(body.read().ok()?, file_type);
     }
     let given = poster.and_then(|poster| still(Cursor::new(poster), FileType::sniff(poster)?));
     given.or_else(|| match file_type {
         FileType::Mp4 => {
-            let keyframe = poster::of(&mut from_start(file).ok()?)?;
+            let keyframe = poster::of(&mut body.read().ok()?)?;
             logged(picture::shrunk(keyframe.into(), Orientation::NoTransforms))
         }
         _ => None,
@@ -72,11 +79,6 @@ fn logged(thumbnail: Result<Vec<u8>, ImageError>) -> Option<Vec<u8>> {
     thumbnail
         .inspect_err(|error| tracing::warn!(%error, "a picture that cannot be made small"))
         .ok()
-}
-
-fn from_start(mut file: &File) -> std::io::Result<BufReader<&File>> {
-    file.rewind()?;
-    Ok(BufReader::new(file))
 }
 
 /// SHA-256 in lower-case hexadecimal.

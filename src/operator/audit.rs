@@ -17,6 +17,19 @@ use crate::store::{Store, StoreError};
 /// Rows in one page at most.
 pub const AUDIT_PAGE_MAX: u32 = 1_000;
 
+/// Every method that is written down.
+pub const AUDIT_METHODS: [&str; 9] = [
+    "CreateAccount",
+    "CreateApiKey",
+    "CreateSignInLink",
+    "GrantCredits",
+    "RevokeApiKey",
+    "SavePlan",
+    "SetOperator",
+    "SetPlan",
+    "SettleSubmission",
+];
+
 /// A change that is made, as it will be written down.
 pub(super) struct Act<'a> {
     by: &'a Operator,
@@ -29,6 +42,10 @@ pub(super) struct Act<'a> {
 impl<'a> Act<'a> {
     /// About no account.
     pub fn new(by: &'a Operator, method: &'static str, change: Value) -> Self {
+        debug_assert!(
+            AUDIT_METHODS.contains(&method),
+            "{method} can be looked for"
+        );
         Self {
             by,
             method,

@@ -1,7 +1,5 @@
 //! How files arrive: whole, bounded, and without a trace when they do not.
 
-use std::io::SeekFrom;
-
 use futures_util::{StreamExt, stream};
 use object_store::{local::LocalFileSystem, memory::InMemory};
 use tempfile::TempDir;
@@ -50,12 +48,13 @@ async fn a_file_is_the_same_in_whatever_chunks_it_comes() {
             let arrival = arrivals.receive(source, BYTES_MAX).await.expect("received");
             assert_eq!(arrival.file_type, FileType::Gif);
             assert_eq!(arrival.size_bytes, bytes.len() as u64);
-            assert_eq!(arrival.sha256, hexadecimal(&Sha256::digest(&bytes)));
-            let mut received = Vec::new();
-            let mut file = &*arrival.file;
-            file.seek(SeekFrom::Start(0)).expect("a file");
-            file.read_to_end(&mut received).expect("a file");
-            assert!(received == bytes, "chunks of {length}");
+            assert_eq!(arrival.body.sha256(), hexadecimal(&Sha256::digest(&bytes)));
+            for _ in 0..2 {
+                let mut received = Vec::new();
+                let mut body = arrival.body.read().expect("a file");
+                body.read_to_end(&mut received).expect("a file");
+                assert!(received == bytes, "chunks of {length}");
+            }
         }
     }
 }
@@ -123,7 +122,7 @@ async fn a_source_that_fails_is_told_from_a_bad_file_and_leaves_nothing() {
 #[tokio::test]
 async fn a_receipt_that_is_dropped_leaves_nothing() {
     let (directory, arrivals) = beside();
-    let source = in_chunks(&gif(2 * PIECE_BYTES), 1_000).chain(stream::pending());
+    let source = in_chunks(&gif(3 * PIECE_BYTES), 1_000).chain(stream::pending());
     let mut receipt = Box::pin(arrivals.receive(source, BYTES_MAX));
     while waiting(&directory) == 0 {
         let turn = std::time::Duration::from_millis(1);
@@ -140,7 +139,8 @@ async fn a_receipt_that_is_dropped_leaves_nothing() {
 #[tokio::test]
 async fn a_start_removes_what_nobody_holds() {
     let (directory, arrivals) = beside();
-    let arrival = arrivals.receive(whole(&gif(100)), BYTES_MAX).await;
+    let long = gif(2 * PIECE_BYTES);
+    let arrival = arrivals.receive(in_chunks(&long, 5_000), BYTES_MAX).await;
     let arrival = arrival.expect("received");
     fs::write(directory.path().join(FOLDER).join("left.part"), "left").expect("written");
     assert_eq!(waiting(&directory), 2);
@@ -152,7 +152,7 @@ async fn a_start_removes_what_nobody_holds() {
     arrival.settle(&store, &place).await.expect("in place");
     assert_eq!(waiting(&directory), 0);
     let kept = directory.path().join("a/b/0.gif");
-    assert_eq!(fs::read(&kept).expect("kept"), gif(100));
+    assert!(fs::read(&kept).expect("kept") == long);
 
     let other = ObjectPath::from("a/b/1.gif");
     store.put(&other, gif(100).into()).await.expect("put");
@@ -163,7 +163,8 @@ async fn a_start_removes_what_nobody_holds() {
 #[tokio::test]
 async fn a_file_that_somebody_removed_is_the_stores_failure() {
     let (directory, arrivals) = beside();
-    let arrival = arrivals.receive(whole(&gif(100)), BYTES_MAX).await;
+    let long = gif(2 * PIECE_BYTES);
+    let arrival = arrivals.receive(in_chunks(&long, 5_000), BYTES_MAX).await;
     let arrival = arrival.expect("received");
     fs::remove_dir_all(directory.path().join(FOLDER)).expect("removed");
     let store = LocalFileSystem::new_with_prefix(directory.path()).expect("a store");
@@ -172,12 +173,30 @@ async fn a_file_that_somebody_removed_is_the_stores_failure() {
 }
 
 #[tokio::test]
+async fn a_single_piece_waits_in_memory() {
+    let (directory, arrivals) = beside();
+    let bytes = gif(PIECE_BYTES - 1);
+    for source in [whole(&bytes).boxed(), in_chunks(&bytes, 5_000).boxed()] {
+        let arrival = arrivals.receive(source, BYTES_MAX).await.expect("received");
+        assert!(matches!(arrival.body, Body::Memory(_)));
+        assert_eq!(waiting(&directory), 0);
+        let store = LocalFileSystem::new_with_prefix(directory.path()).expect("a store");
+        arrival
+            .settle(&store, &ObjectPath::from("0.gif"))
+            .await
+            .expect("in place");
+        assert!(fs::read(directory.path().join("0.gif")).expect("kept") == bytes);
+    }
+}
+
+#[tokio::test]
 async fn other_stores_are_sent_all_of_it() {
     let store = InMemory::new();
     let part = usize::try_from(PART_BYTES).expect("fits");
     for length in [100, part, part + 1, 2 * part, 2 * part + 5] {
         let bytes = gif(length);
-        let received = Arrivals::Elsewhere.receive(whole(&bytes), u64::MAX).await;
+        let source = in_chunks(&bytes, 50_000);
+        let received = Arrivals::Elsewhere.receive(source, u64::MAX).await;
         let place = ObjectPath::from(format!("{length}.gif"));
         let arrival = received.expect("received");
         arrival.settle(&store, &place).await.expect("in place");

@@ -11,21 +11,12 @@ use super::super::shell::{self, status_of};
 use super::super::visit::{Visit, Visitor};
 use super::{ask, grouped, is_mendable, with_query};
 use crate::adapters::pages::Frame;
+use crate::operator::AUDIT_METHODS;
 use crate::spec::error::ApiError;
 
 /// The page, and the file.
 const PATH: &str = "/admin/audit";
 const FILE: &str = "/admin/audit.csv";
-
-/// What can be looked for by name.
-const METHODS: [&str; 6] = [
-    "CreateAccount",
-    "GrantCredits",
-    "SavePlan",
-    "SetOperator",
-    "SetPlan",
-    "SettleSubmission",
-];
 
 /// A page of changes as the method answers it.
 #[derive(Deserialize, Default)]
@@ -71,7 +62,7 @@ struct List<'p> {
     method: &'p str,
     from: &'p str,
     to: &'p str,
-    methods: [&'static str; 6],
+    methods: &'static [&'static str],
     is_filtered: bool,
     next: Option<String>,
     file: String,
@@ -127,7 +118,7 @@ fn shown(visit: &Visit, status: StatusCode, page: Page, problem: &str) -> Respon
         method: query.get("method"),
         from: query.get("from"),
         to: query.get("to"),
-        methods: METHODS,
+        methods: &AUDIT_METHODS,
         is_filtered: filters.iter().any(|(_, value)| !value.is_empty()),
         next: (!page.next_page_token.is_empty()).then(|| with_query(PATH, &more)),
         file: with_query(FILE, &filters),
@@ -188,8 +179,35 @@ fn words(method: &str, change: &Value) -> Option<String> {
             };
             format!("{} {may}", text("email")?)
         }
+        "CreateApiKey" => {
+            let scopes: Vec<&str> = change["scopes"]
+                .as_array()?
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            let end = text("expiresAt").map(|end| format!(", until {}", minute(end)));
+            format!(
+                "{} may {}{}",
+                key_words(change)?,
+                scopes.join(", "),
+                end.unwrap_or_default()
+            )
+        }
+        "RevokeApiKey" => format!("{} is revoked", key_words(change)?),
+        "CreateSignInLink" => "a link that signs in its owner, once".to_owned(),
         _ => return None,
     })
+}
+
+/// `live key piooy_live_x… “booth”`
+fn key_words(key: &Value) -> Option<String> {
+    let kind = if key["test"].as_bool()? {
+        "test"
+    } else {
+        "live"
+    };
+    let (prefix, name) = (key["prefix"].as_str()?, key["name"].as_str()?);
+    Some(format!("{kind} key {prefix}… “{name}”"))
 }
 
 fn plan_words(plan: &Value, before: &Value) -> Option<String> {
@@ -252,6 +270,22 @@ mod tests {
                 "SettleSubmission",
                 json!({"taskId": "7", "attempt": 2, "verdict": "ARRIVED", "upstreamId": "x"}),
                 "ARRIVED as x: task 7, attempt 2",
+            ),
+            (
+                "CreateApiKey",
+                json!({"test": false, "prefix": "piooy_live_x", "name": "booth",
+                       "scopes": ["generate", "read"], "expiresAt": "2026-12-01T00:00:00Z"}),
+                "live key piooy_live_x… “booth” may generate, read, until 2026-12-01 00:00 UTC",
+            ),
+            (
+                "RevokeApiKey",
+                json!({"test": true, "prefix": "piooy_test_x", "name": "booth"}),
+                "test key piooy_test_x… “booth” is revoked",
+            ),
+            (
+                "CreateSignInLink",
+                json!({}),
+                "a link that signs in its owner, once",
             ),
             (
                 "SetOperator",

@@ -264,7 +264,7 @@ fn share(part: i64, all: i64) -> String {
     }
     let percent = 100.0 * part as f64 / all as f64;
     match percent {
-        percent if part > 0 && percent < 1.0 => "under 1 %".to_owned(),
+        percent if part > 0 && percent < 1.0 => "< 1 %".to_owned(),
         percent => format!("{percent:.0} %"),
     }
 }
@@ -417,6 +417,6 @@ mod tests {
         ] {
             assert_eq!(round_up(credits), round, "{credits}");
         }
-        assert_eq!(share(1, 1_000), "under 1 %");
+        assert_eq!(share(1, 1_000), "< 1 %");
     }
 }
