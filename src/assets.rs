@@ -110,7 +110,7 @@ impl Assets {
     /// reach this server.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, secret: [u8; 32], public_url: &str) -> Self {
-        Self::with_arrivals(store, Arrivals::Elsewhere, secret, public_url)
+        Self::with_arrivals(store, Arrivals::elsewhere(), secret, public_url)
     }
 
     fn with_arrivals(

@@ -1,8 +1,8 @@
 //! Files on their way into the store: received piece by piece, looked at, put in place.
 //!
 //! A result may be half a gigabyte, and memory stays at a few pieces of [`PIECE_BYTES`] whatever its
-//! length. A file that is a single piece waits in memory and is written once. A longer one waits where
-//! putting it in place is cheap:
+//! length. A file that is a single piece waits in memory and is written once, as long as all those that
+//! wait so have no more than [`WAITING_BYTES_MAX`]. Any other waits where putting it in place is cheap:
 //!
 //! | store | waits | put in place by |
 //! |---|---|---|
@@ -33,6 +33,7 @@ use futures_util::{Stream, TryStreamExt};
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, path::Path as ObjectPath};
 use sha2::{Digest, Sha256};
 use tempfile::{Builder, TempPath};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     check_length,
@@ -51,17 +52,20 @@ const MODE: u32 = 0o666;
 /// About how much is gathered before it is written.
 const PIECE_BYTES: usize = 1024 * 1024;
 
+/// How much of files that are here may be in memory at once.
+const WAITING_BYTES_MAX: u32 = 32 * 1024 * 1024;
+
 /// How much is sent to another store at once. S3 takes no less than 5 MiB and no more than 10,000
 /// parts (Amazon S3 multipart upload limits).
 const PART_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Where files wait until they are put in place.
+/// Where files wait until they are put in place. Cheap to clone; clones share what may be in memory.
 #[derive(Debug, Clone)]
-pub enum Arrivals {
-    /// In this directory, which is [`FOLDER`] of the store's own.
-    Beside(PathBuf),
-    /// Among the system's temporary files.
-    Elsewhere,
+pub struct Arrivals {
+    /// [`FOLDER`] of the store's own directory; `None`: among the system's temporary files.
+    folder: Option<PathBuf>,
+    /// A permit for each byte that may still wait in memory.
+    room: Arc<Semaphore>,
 }
 
 /// A file that is here to its last byte and not yet in its place.
@@ -75,6 +79,8 @@ pub struct Arrival {
     pub size_bytes: u64,
     /// Removes the name in the end, if it has one.
     name: Option<TempPath>,
+    /// What it takes of the memory for those that wait.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Where the bytes of a file wait. Cheap to clone.
@@ -135,7 +141,18 @@ impl Arrivals {
                 tracing::warn!(path = %path.display(), %error, "a left-over file stays");
             }
         }
-        Ok(Self::Beside(folder))
+        Ok(Self {
+            folder: Some(folder),
+            ..Self::elsewhere()
+        })
+    }
+
+    /// Arrivals for any other store.
+    pub fn elsewhere() -> Self {
+        Self {
+            folder: None,
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize)),
+        }
     }
 
     /// Receives a file of at most `bytes_max`.
@@ -155,7 +172,9 @@ impl Arrivals {
             allowed: "PNG, JPEG, WebP, GIF, MP4 and WebM",
         })?;
         let mut next = next_piece(&mut source).await?;
-        if next.is_empty() {
+        if next.is_empty()
+            && let Some(room) = self.room_for(&piece)
+        {
             let size_bytes = piece.len() as u64;
             check_length(size_bytes, bytes_max)?;
             return Ok(Arrival {
@@ -163,6 +182,7 @@ impl Arrivals {
                 file_type,
                 size_bytes,
                 name: None,
+                _room: Some(room),
             });
         }
         let arrivals = self.clone();
@@ -176,13 +196,18 @@ impl Arrivals {
         on_disk(move || receipt.end(file_type)).await
     }
 
+    fn room_for(&self, piece: &Bytes) -> Option<OwnedSemaphorePermit> {
+        let length = u32::try_from(piece.len()).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(length).ok()
+    }
+
     fn begin(&self) -> io::Result<Receipt> {
-        let (file, name) = match self {
-            Self::Beside(folder) => {
+        let (file, name) = match &self.folder {
+            Some(folder) => {
                 let (file, name) = held_file(folder)?;
                 (file, Some(name))
             }
-            Self::Elsewhere => (tempfile::tempfile()?, None),
+            None => (tempfile::tempfile()?, None),
         };
         Ok(Receipt {
             file,
@@ -296,6 +321,7 @@ impl Receipt {
             file_type,
             size_bytes: self.size_bytes,
             name: self.name,
+            _room: None,
         })
     }
 }

@@ -42,7 +42,7 @@ fn in_chunks(bytes: &[u8], length: usize) -> impl Stream<Item = io::Result<Bytes
 async fn a_file_is_the_same_in_whatever_chunks_it_comes() {
     let bytes = gif(2 * PIECE_BYTES + 12_345);
     let (_directory, beside) = beside();
-    for arrivals in [beside, Arrivals::Elsewhere] {
+    for arrivals in [beside, Arrivals::elsewhere()] {
         for length in [1_000, PIECE_BYTES - 1, PIECE_BYTES, bytes.len()] {
             let source = in_chunks(&bytes, length);
             let arrival = arrivals.receive(source, BYTES_MAX).await.expect("received");
@@ -190,13 +190,34 @@ async fn a_single_piece_waits_in_memory() {
 }
 
 #[tokio::test]
+async fn what_waits_in_memory_has_a_bound() {
+    let (directory, arrivals) = beside();
+    let bytes = gif(PIECE_BYTES);
+    let mut here = Vec::new();
+    for _ in 0..WAITING_BYTES_MAX as usize / PIECE_BYTES {
+        here.push(
+            arrivals
+                .receive(whole(&bytes), BYTES_MAX)
+                .await
+                .expect("received"),
+        );
+    }
+    assert_eq!(waiting(&directory), 0);
+    let next = arrivals.receive(whole(&bytes), BYTES_MAX).await;
+    assert!(matches!(next.expect("received").body, Body::Disk { .. }));
+    here.pop();
+    let next = arrivals.receive(whole(&bytes), BYTES_MAX).await;
+    assert!(matches!(next.expect("received").body, Body::Memory(_)));
+}
+
+#[tokio::test]
 async fn other_stores_are_sent_all_of_it() {
     let store = InMemory::new();
     let part = usize::try_from(PART_BYTES).expect("fits");
     for length in [100, part, part + 1, 2 * part, 2 * part + 5] {
         let bytes = gif(length);
         let source = in_chunks(&bytes, 50_000);
-        let received = Arrivals::Elsewhere.receive(source, u64::MAX).await;
+        let received = Arrivals::elsewhere().receive(source, u64::MAX).await;
         let place = ObjectPath::from(format!("{length}.gif"));
         let arrival = received.expect("received");
         arrival.settle(&store, &place).await.expect("in place");
