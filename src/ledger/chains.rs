@@ -65,7 +65,7 @@ pub struct Chains {
     added: Added,
 }
 
-/// Where chains were remembered to end, as columns.
+/// Where chains were remembered to end, as columns, in the order in which their locks are taken.
 #[derive(Debug, Default)]
 struct Remembered {
     accounts: Vec<Uuid>,
@@ -149,8 +149,8 @@ impl Chains {
         })
     }
 
-    /// Where chains were remembered to end, as the parameters of `ledger_resume`: it takes their locks, and
-    /// ends the transaction when one does not end so. To come before anything that rests on what was worked
+    /// Where chains were remembered to end, as parameters of `tasks_write`: it takes their locks, and ends the
+    /// transaction when one does not end so. To come before anything that rests on what was worked
     /// out. None when the chains are locked already.
     #[must_use]
     pub fn resumed(&self) -> Columns<'_> {
@@ -162,11 +162,11 @@ impl Chains {
             open,
         } = &self.remembered;
         vec![
-            Box::new(accounts),
-            Box::new(sequences),
-            Box::new(available),
-            Box::new(held),
-            Box::new(open),
+            filled(accounts),
+            filled(sequences),
+            filled(available),
+            filled(held),
+            filled(open),
         ]
     }
 
@@ -310,15 +310,15 @@ impl Chains {
         } = &self.added;
         let (given_back_to, most) = self.given_back();
         vec![
-            Box::new(accounts),
-            Box::new(sequences),
-            Box::new(kinds),
-            Box::new(amounts),
-            Box::new(available),
-            Box::new(held),
-            Box::new(open),
-            Box::new(tasks),
-            Box::new(notes),
+            filled(accounts),
+            filled(sequences),
+            filled(kinds),
+            filled(amounts),
+            filled(available),
+            filled(held),
+            filled(open),
+            filled(tasks),
+            filled(notes),
             Box::new(given_back_to),
             Box::new(most),
         ]
@@ -374,8 +374,10 @@ impl Ends {
         let known = self.known();
         let end = |account| Some((account, *known.get(&account)?));
         let ends: HashMap<_, _> = accounts.into_iter().map(end).collect::<Option<_>>()?;
+        let mut in_order: Vec<_> = ends.iter().collect();
+        in_order.sort_unstable_by_key(|(account, _)| **account);
         let mut remembered = Remembered::default();
-        for (account, end) in &ends {
+        for (account, end) in in_order {
             remembered.accounts.push(*account);
             remembered.sequences.push(end.sequence);
             remembered.available.push(end.balance.available);
@@ -441,6 +443,11 @@ impl Balance {
         };
         Ok(Self { available, held })
     }
+}
+
+/// A column; without values NULL, which PostgreSQL need not read as an array.
+fn filled<V: ToSql + Send + Sync>(values: &[V]) -> Box<dyn ToSql + Send + Sync + '_> {
+    Box::new((!values.is_empty()).then_some(values))
 }
 
 impl ToSql for Kind {

@@ -2,6 +2,7 @@
 //! beforehand, otherwise a look first.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -169,7 +170,7 @@ impl Writer {
             expected: jobs,
             moved: jobs,
             submitted: jobs,
-            week: week(SystemTime::now()),
+            weeks: weeks(SystemTime::now(), self.key_lifetime),
             ..self.writing(&decided, jobs)
         };
         let rows = line.alone(&statement, &batch.columns()).await?;
@@ -202,7 +203,7 @@ impl Writer {
             let decided = decide(found, jobs)?;
             let batch = Writing {
                 submitted: jobs,
-                week: week(decided.chains.at()),
+                weeks: weeks(decided.chains.at(), self.key_lifetime),
                 ..self.writing(&decided, jobs)
             };
             futures_util::try_join!(
@@ -261,7 +262,7 @@ impl Writer {
             expected: &[],
             moved: &[],
             submitted: &[],
-            week: 0,
+            weeks: 0..=0,
             decided,
             news: self.news.payload(jobs.iter().filter_map(moved)),
         }
@@ -380,9 +381,11 @@ fn column<'a, T, V>(batch: &'a [T], value: impl Fn(&'a T) -> V) -> Vec<V> {
     batch.iter().map(value).collect()
 }
 
-/// The week of a moment, counted as `tasks_by_keys` does.
-fn week(moment: SystemTime) -> i64 {
+/// The weeks, counted as `tasks_by_keys` does, from which keys count at a moment, up to its own.
+fn weeks(moment: SystemTime, key_lifetime: Duration) -> RangeInclusive<i64> {
     const SECONDS: u64 = 7 * 24 * 60 * 60;
     let since = moment.duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| (since.as_secs() / SECONDS).cast_signed())
+    let since = since.unwrap_or_default();
+    let week = |since: Duration| (since.as_secs() / SECONDS).cast_signed();
+    week(since.saturating_sub(key_lifetime))..=week(since)
 }

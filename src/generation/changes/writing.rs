@@ -1,7 +1,8 @@
 //! The one statement that writes what a batch comes to: what it takes, section by section as columns, and
-//! what it answers. See `tasks_write` in `V9__one_statement.sql`; the order here is the order there.
+//! what it answers. See `tasks_write` in `V17__less_for_each_batch.sql`; the order here is the order there.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -26,8 +27,8 @@ pub(super) struct Writing<'b> {
     pub moved: &'b [Change],
     /// The changes that submit, of which those are inserted that were accepted.
     pub submitted: &'b [Change],
-    /// The week as idempotency keys count it.
-    pub week: i64,
+    /// The weeks, as idempotency keys count them, from which keys still count, up to this one.
+    pub weeks: RangeInclusive<i64>,
     pub decided: &'b Decided,
     /// For the other nodes.
     pub news: Option<String>,
@@ -60,11 +61,15 @@ impl Writing<'_> {
     }
 
     fn unused(&self) -> Columns<'_> {
-        let keys = submissions(self.expected).filter_map(|(_, submission)| submission.key.as_ref());
+        let keys = submissions(self.expected).filter_map(|(_, submission)| submission.key);
+        let weeks = self.weeks.clone();
+        let codes = keys.flat_map(|key| weeks.clone().map(move |week| key.code(week)));
+        let codes: Vec<_> = codes.collect();
         vec![
-            Box::new(keys.map(Key::bits).collect::<Vec<_>>()),
+            column(&codes, |code| *code),
             Box::new(self.key_lifetime.as_secs_f64()),
-            Box::new(self.week),
+            Box::new(*weeks.start()),
+            Box::new(*weeks.end()),
         ]
     }
 
@@ -139,7 +144,7 @@ impl Writing<'_> {
     fn tasks(&self) -> Columns<'_> {
         let accepted = |(job, _): &(&Change, _)| self.decided.accepted.contains(&job.id);
         let rows: Vec<_> = submissions(self.submitted).filter(accepted).collect();
-        let week = self.week;
+        let week = *self.weeks.end();
         vec![
             column(&rows, |(job, _)| job.account_id),
             column(&rows, |(job, _)| job.id),
@@ -202,12 +207,13 @@ pub(super) fn submissions(jobs: &[Change]) -> impl Iterator<Item = (&Change, &Su
     })
 }
 
-/// One value of every row.
+/// One value of every row. Without rows it is NULL, which PostgreSQL need not read as an array.
 fn column<'c, T, V: ToSql + Send + Sync + 'c>(
     rows: &[T],
     value: impl Fn(&T) -> V,
 ) -> Box<dyn ToSql + Send + Sync + 'c> {
-    Box::new(rows.iter().map(value).collect::<Vec<V>>())
+    let values = rows.iter().map(value).collect::<Vec<V>>();
+    Box::new((!values.is_empty()).then_some(values))
 }
 
 fn milliseconds(duration: Duration) -> i64 {

@@ -116,7 +116,14 @@ async function asked(key) {
   const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" });
   const rest = await fetch(`${ROOT}/api/v1/models`, { headers });
   const mcp = await fetch(`${ROOT}/api/mcp/mcp`, { method: "POST", headers, body });
-  return [rest.status, mcp.status];
+  const grpc = await fetch(`${ROOT}/piooy.v1.CatalogService/ListModels`, {
+    method: "POST",
+    headers: { authorization: headers.authorization, "content-type": "application/grpc-web+proto" },
+    body: new Uint8Array(5),
+  });
+  await grpc.arrayBuffer();
+  // A refusal is its headers alone; otherwise the status follows in trailers, behind what was asked for.
+  return [rest.status, mcp.status, Number(grpc.headers.get("grpc-status") ?? 0)];
 }
 
 /** The session of whoever opens a link and presses its button. */
@@ -152,7 +159,7 @@ await check("a key is made, copied and used, and is refused everywhere within a 
   const key = await page.evaluate(() => navigator.clipboard.readText());
   if (!/^piooy_live_\w+$/.test(key)) throw new Error(`what is copied is ${key}`);
   const before = await asked(key);
-  if (before.join() !== "200,200") throw new Error(`the key is answered ${before}`);
+  if (before.join() !== "200,200,0") throw new Error(`the key is answered ${before}`);
   await page.getByRole("link", { name: "Done: I have copied it" }).click();
   if ((await page.content()).includes(key)) throw new Error("the key is shown again");
   await page.getByRole("link", { name: "Revoke booth" }).click();
@@ -160,7 +167,7 @@ await check("a key is made, copied and used, and is refused everywhere within a 
   await page.getByText("revoked").waitFor({ timeout: PATIENCE });
   await page.waitForTimeout(1000);
   const after = await asked(key);
-  if (after.join() !== "401,401") throw new Error(`the revoked key is answered ${after}`);
+  if (after.join() !== "401,401,16") throw new Error(`the revoked key is answered ${after}`);
   await page.close();
 });
 await check("a second member joins by invitation, with a password, and looks on", async () => {

@@ -477,7 +477,11 @@ async fn a_lost_submission_is_settled_on_its_page() {
         .client()
         .await
         .expect("a connection");
-    // As if a process had died that lost the answer.
+    // As if a process had died that lost the answer; the table lets tasks begin as PENDING alone.
+    client
+        .batch_execute("SET session_replication_role = replica")
+        .await
+        .expect("a superuser may");
     let lose = "WITH task AS (
             INSERT INTO tasks (created_at, deadline_at, quoted, started_at, attempt, test, account_id, id, node_id,
                 status, media_type, model, provider, request)

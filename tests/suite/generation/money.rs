@@ -7,7 +7,7 @@ use piooy::generation::{
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::fixture::{CREDITS, Fixture, PICTURE, ended, picture, run};
+use super::fixture::{CREDITS, Fixture, PICTURE, ended, picture, run, until};
 
 /// Check then deduct lets parallel requests below zero: QuantumNous/new-api#6609,
 /// songquanpeng/one-api#2440, elizaOS/eliza#10857.
@@ -356,6 +356,50 @@ async fn the_database_refuses_to_change_what_has_ended() {
 }
 
 #[tokio::test]
+async fn the_database_refuses_an_end_that_contradicts_itself() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let task = node
+        .submit(&caller, picture("[sandbox:delay=10m] a fox"), None)
+        .await
+        .unwrap();
+    until("it runs", async || {
+        node.get(&caller, task.id).await.unwrap().status == Status::Processing
+    })
+    .await;
+    let client = fixture.database.store().client().await.unwrap();
+    let success = "status = 'SUCCESS', finished_at = now(), outputs = '[]'";
+    for change in [
+        "charged = 0",
+        "outputs = '[]'",
+        "late_outputs = '[]'",
+        "started_at = NULL",
+        "status = 'DONE', finished_at = now(), charged = 0",
+        "status = 'CANCELED', finished_at = now()",
+        "status = 'FAILED', finished_at = now(), charged = 0",
+        "status = 'FAILED', finished_at = now(), failure = '{}', charged = 1",
+        success,
+        &format!("{success}, charged = -1"),
+        &format!("{success}, charged = quoted + 1"),
+        &format!("{success}, charged = 1, test = true"),
+        &format!("{success}, charged = 1, failure = '{{}}'"),
+    ] {
+        let statement = format!("UPDATE tasks SET {change} WHERE id = $1");
+        let error = client
+            .execute(&statement, &[&task.id])
+            .await
+            .expect_err(change);
+        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{change}");
+    }
+    node.cancel(&caller, task.id).await.unwrap();
+    assert_eq!(
+        ended(&node, &caller, task.id).await.status,
+        Status::Canceled
+    );
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
 async fn the_database_and_the_code_agree_on_every_move() {
     let fixture = Fixture::new().await;
     let client = fixture.database.store().client().await.unwrap();
@@ -389,7 +433,22 @@ async fn the_database_and_the_code_agree_on_every_move() {
                 RETURNING id",
                 columns(from)
             );
+            let plainly = client.query_one(&insert, &[]).await;
+            assert_eq!(
+                plainly.is_ok(),
+                from == Status::Pending,
+                "begin as {from:?}"
+            );
+            // Without the table's triggers, as a backup is read back.
+            client
+                .batch_execute("SET session_replication_role = replica")
+                .await
+                .unwrap();
             let id: Uuid = client.query_one(&insert, &[]).await.unwrap().get(0);
+            client
+                .batch_execute("RESET session_replication_role")
+                .await
+                .unwrap();
             let change = format!(
                 "UPDATE tasks SET ({names}) = ROW({}) WHERE id = $1",
                 columns(to)
