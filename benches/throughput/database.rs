@@ -34,6 +34,7 @@ impl Server {
     pub async fn of(cluster: &PrivateCluster) -> Result<Self, Failure> {
         let url = cluster.url().to_owned();
         let store = Store::connect(&url, StoreOptions { connections_max: 1 }).await?;
+        store.client().await?.batch_execute(AGE).await?;
         Ok(Self {
             url,
             postmaster: cluster.process_id(),
@@ -69,6 +70,17 @@ impl Server {
         Ok(database)
     }
 }
+
+/// Writes the log around once: a server that has run for a while writes over old files of it, a fresh one holds
+/// every commit up while it makes new ones.
+const AGE: &str = "
+    DO $$
+    BEGIN
+        FOR megabyte IN 1..1024 LOOP
+            PERFORM pg_logical_emit_message(false, 'age', repeat('x', 1048576));
+        END LOOP;
+    END $$;
+    CHECKPOINT;";
 
 /// A plan without limits to speak of: more than the tables allow, so their checks go.
 const PLAN: &str = r#"

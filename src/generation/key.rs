@@ -3,6 +3,8 @@
 //! A key belongs to an account, and in it to the world of test keys or to that of live ones: what was
 //! rehearsed with a key can be done for real with the same one.
 
+use std::collections::HashSet;
+
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -36,16 +38,17 @@ impl Key {
         }
     }
 
-    /// The bits by which an index finds it.
-    pub fn bits(&self) -> i64 {
+    /// The bits by which an index finds it, or by which it does where another key has taken those.
+    pub fn bits(&self) -> [i64; 2] {
         let (head, _) = self.hash.split_at(8);
         let head = i64::from_be_bytes(head.try_into().expect("these are eight bytes"));
-        head & ((1 << BITS) - 1)
+        let bits = head & ((1 << BITS) - 1);
+        [bits, bits ^ 1]
     }
 
-    /// Its index entry when it is used in that week.
-    pub fn code(&self, week: i64) -> i64 {
-        (week << BITS) | self.bits()
+    /// Its index entry when it is used in that week, or the one that it has where another key has taken that.
+    pub fn codes(&self, week: i64) -> [i64; 2] {
+        self.bits().map(|bits| (week << BITS) | bits)
     }
 
     /// As the row keeps it.
@@ -61,6 +64,26 @@ impl Key {
             request: request.try_into().ok()?,
         })
     }
+}
+
+/// The index entries of keys that are used in that week, each at a place of its own and none at one that is
+/// `taken`.
+pub(super) fn places(
+    keys: impl Iterator<Item = Option<Key>>,
+    week: i64,
+    mut taken: HashSet<i64>,
+) -> Vec<Option<i64>> {
+    let mut place = |key: Key| {
+        let [first, second] = key.codes(week);
+        let code = if taken.contains(&first) {
+            second
+        } else {
+            first
+        };
+        taken.insert(code);
+        code
+    };
+    keys.map(|key| key.map(&mut place)).collect()
 }
 
 fn kept(whole: &[u8; 32]) -> Hash {
@@ -90,13 +113,38 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_share_their_bits_do_not_share_a_place() {
+        let key = |head: u8, tail: u8| {
+            let mut hash = [head; 12];
+            hash[11] = tail;
+            let request = [7; 12];
+            Some(Key { hash, request })
+        };
+        let of = |keys: [Option<Key>; 4], taken: &[i64]| {
+            places(keys.into_iter(), 2_900, taken.iter().copied().collect())
+        };
+        let [first, second] = key(1, 0).expect("is a key").codes(2_900);
+        let [other, _] = key(9, 0).expect("is a key").codes(2_900);
+        let keys = [key(1, 0), None, key(9, 0), key(1, 1)];
+        let expected = [Some(first), None, Some(other), Some(second)];
+        assert_eq!(of(keys, &[]), expected);
+        let keys = [None, key(1, 1), None, key(9, 0)];
+        let expected = [None, Some(second), None, Some(other)];
+        assert_eq!(of(keys, &[first]), expected);
+    }
+
+    #[test]
     fn weeks_stay_apart() {
         let key = Key::new(Uuid::nil(), false, "order 1", &[7; 32]);
         let highest = Key {
             hash: [255; 12],
             ..key
         };
-        assert!(highest.code(2_900) < key.code(2_901));
-        assert!(key.code(i64::from(u16::MAX)) > 0, "for a thousand years");
+        let most = highest.codes(2_900).into_iter().max();
+        assert!(most < key.codes(2_901).into_iter().min());
+        assert!(
+            key.codes(i64::from(u16::MAX))[0] > 0,
+            "for a thousand years"
+        );
     }
 }

@@ -166,7 +166,7 @@ impl Records {
         key: &Key,
         lifetime: Duration,
     ) -> Result<Option<(Key, Uuid)>, StoreError> {
-        let values: [&(dyn ToSql + Sync); 2] = [&vec![key.bits()], &lifetime.as_secs_f64()];
+        let values: [&(dyn ToSql + Sync); 2] = [&key.bits().to_vec(), &lifetime.as_secs_f64()];
         let rows = self.query(include_str!("sql/by_keys.sql"), &values).await?;
         for row in rows {
             if let Some(known) = Key::from_bytes(row.try_get(1)?)

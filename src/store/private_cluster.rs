@@ -64,7 +64,8 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 /// How the server is run. Given on its command line, so that a newer Piooy brings its own values to
 /// an old cluster.
 ///
-/// The memory is what a small host can spare; the processes left out (parallel workers,
+/// `min_wal_size` of the log is kept to be written over: while a new file of it is made, for tens of
+/// milliseconds, nobody can commit. The memory is what a small host can spare; the processes left out (parallel workers,
 /// replication) serve nothing here. Errors of statements reach whoever sent them, so the log keeps
 /// only the server's own affairs.
 const SETTINGS: &[(&str, &str)] = &[
@@ -73,6 +74,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_connections", "100"),
     ("shared_buffers", "128MB"),
     ("max_wal_size", "1GB"),
+    ("min_wal_size", "512MB"),
     ("wal_level", "minimal"),
     ("max_wal_senders", "0"),
     ("max_logical_replication_workers", "0"),

@@ -16,6 +16,8 @@ pub(super) struct Found {
     pub chains: Chains,
     /// The tasks that keys led to before, by the hash of the key.
     pub keys: HashMap<Hash, (Key, Uuid)>,
+    /// Where those were found, and others that share a place with them.
+    pub taken: HashSet<i64>,
     /// Open tasks in the world of test keys, by account.
     pub open_tests: HashMap<Uuid, u32>,
     /// What capped keys have spent.
@@ -54,6 +56,8 @@ pub(super) struct Decided {
     /// What keys have spent, by key, with their accounts.
     pub spent: HashMap<Uuid, (Uuid, Spending)>,
     pub given_back: Vec<GivenBack>,
+    /// As found.
+    pub taken: HashSet<i64>,
     /// Somebody is to be told of an end.
     pub owes: bool,
     /// In the order of the changes.
@@ -72,6 +76,7 @@ pub(super) fn decide(found: Found, jobs: &[Change]) -> Result<Decided, StoreErro
             accepted: HashSet::new(),
             spent: HashMap::new(),
             given_back: Vec::new(),
+            taken: found.taken,
             owes: false,
             answers: Vec::with_capacity(jobs.len()),
         },
@@ -258,6 +263,7 @@ mod tests {
         Found {
             chains: Chains::of(ACCOUNT, 1_000),
             keys: HashMap::new(),
+            taken: HashSet::new(),
             open_tests: HashMap::new(),
             spending: HashMap::new(),
             begun: HashMap::new(),

@@ -1,12 +1,12 @@
 //! The one or two round trips of a batch: everything in one statement where it can be worked out
 //! beforehand, otherwise a look first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -27,6 +27,8 @@ const SPENDING: &str = include_str!("../sql/spending.sql");
 const WRITE: &str = include_str!("../sql/write.sql");
 const SPEND: &str = include_str!("../sql/spend.sql");
 const GIVE_BACK: &str = include_str!("../sql/give_back.sql");
+/// The index in which each idempotency key has a place of its own: whoever uses one again finds it taken.
+const BY_KEY: &str = "tasks_by_key";
 /// All of them: a statement that had to be prepared on the way would lose its place in the pipeline.
 const STATEMENTS: [&str; 6] = [BY_KEYS, OPEN_TESTS, SPENDING, WRITE, SPEND, GIVE_BACK];
 
@@ -43,6 +45,9 @@ pub(super) struct Writer {
     ends: Ends,
     /// Where batches that are worked out beforehand follow each other, while there are any.
     line: Mutex<Weak<Line>>,
+    /// Such batches go beside each other; one that looks first goes alone. Beside it another would be worked out
+    /// from what it is about to change, would be refused, and would do the same to the next.
+    turns: RwLock<()>,
 }
 
 impl Batch for Writer {
@@ -51,6 +56,7 @@ impl Batch for Writer {
 
     async fn run(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
         let accounts = || jobs.iter().map(|job| job.account_id);
+        let beside = self.turns.read().await;
         if let Some(found) = self.remember(jobs) {
             let answers = self.run_remembered(found, jobs).await;
             if answers.is_err() {
@@ -58,11 +64,13 @@ impl Batch for Writer {
             }
             match answers {
                 // Nothing was written: what was remembered did not hold, or could not even be gone on from.
-                Err(error) if error.is_outdated() => {}
+                Err(error) if error.is_outdated() || error.constraint() == Some(BY_KEY) => {}
                 Err(StoreError::Inconsistent(_)) => {}
                 answers => return answers,
             }
         }
+        drop(beside);
+        let _alone = self.turns.write().await;
         self.run_anew(jobs)
             .await
             .inspect_err(|_| self.ends.forget(accounts()))
@@ -86,6 +94,7 @@ impl Writer {
             key_lifetime,
             ends: Ends::default(),
             line: Mutex::default(),
+            turns: RwLock::default(),
         }
     }
 
@@ -145,6 +154,7 @@ impl Writer {
         Some(Found {
             chains: self.ends.recall(jobs.iter().map(|job| job.account_id))?,
             keys: HashMap::new(),
+            taken: HashSet::new(),
             open_tests: HashMap::new(),
             spending: HashMap::new(),
             begun: HashMap::new(),
@@ -233,7 +243,7 @@ impl Writer {
             news: None,
             ..self.writing(&nothing, jobs)
         };
-        let (chains, keys, open_tests, spending, written) = futures_util::try_join!(
+        let (chains, (keys, taken), open_tests, spending, written) = futures_util::try_join!(
             Chains::lock(client, &accounts),
             keys(client, jobs, self.key_lifetime),
             open_tests(client, jobs),
@@ -243,6 +253,7 @@ impl Writer {
         Ok(Found {
             chains,
             keys,
+            taken,
             open_tests,
             spending,
             begun: written.begun,
@@ -283,26 +294,30 @@ async fn write(client: &Client, batch: &Writing<'_>) -> Result<Written, StoreErr
     Written::read(&query(client, WRITE, &parameters(&columns)).await?)
 }
 
-/// The tasks that the batch's idempotency keys led to before, by key, with what was asked then.
+/// The tasks that the batch's idempotency keys led to before, by key, with what was asked then; and where keys
+/// were found, also others that share a place with them.
 async fn keys(
     client: &Client,
     jobs: &[Change],
     lifetime: Duration,
-) -> Result<HashMap<Hash, (Key, Uuid)>, StoreError> {
+) -> Result<(HashMap<Hash, (Key, Uuid)>, HashSet<i64>), StoreError> {
     let bits: Vec<_> = submissions(jobs)
         .filter_map(|(_, submission)| submission.key.as_ref().map(Key::bits))
+        .flatten()
         .collect();
     if bits.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Default::default());
     }
     let rows = query(client, BY_KEYS, &[&bits, &lifetime.as_secs_f64()]).await?;
     let mut keys = HashMap::with_capacity(rows.len());
+    let mut taken = HashSet::with_capacity(rows.len());
     for row in rows {
+        taken.insert(row.try_get(2)?);
         if let Some(key) = Key::from_bytes(row.try_get(1)?) {
             keys.insert(key.hash, (key, row.try_get(0)?));
         }
     }
-    Ok(keys)
+    Ok((keys, taken))
 }
 
 /// How many tasks each account has open in the world of test keys.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::decide::{Decided, Ended};
 use super::{Begun, Change, Ending, Submission, What};
-use crate::generation::key::Key;
+use crate::generation::key::{Key, places};
 use crate::store::{Columns, StoreError};
 
 /// What a use of the statement writes; a section of no changes is passed over.
@@ -61,15 +61,16 @@ impl Writing<'_> {
     }
 
     fn unused(&self) -> Columns<'_> {
-        let keys = submissions(self.expected).filter_map(|(_, submission)| submission.key);
-        let weeks = self.weeks.clone();
-        let codes = keys.flat_map(|key| weeks.clone().map(move |week| key.code(week)));
+        let keys = || submissions(self.expected).filter_map(|(_, submission)| submission.key);
+        let (first, last) = (*self.weeks.start(), *self.weeks.end());
+        let codes = keys().flat_map(|key| (first..last).flat_map(move |week| key.codes(week)));
         let codes: Vec<_> = codes.collect();
+        let any = keys().next().is_some();
         vec![
             column(&codes, |code| *code),
             Box::new(self.key_lifetime.as_secs_f64()),
-            Box::new(*weeks.start()),
-            Box::new(*weeks.end()),
+            Box::new(any.then_some(first)),
+            Box::new(any.then_some(last)),
         ]
     }
 
@@ -144,13 +145,14 @@ impl Writing<'_> {
     fn tasks(&self) -> Columns<'_> {
         let accepted = |(job, _): &(&Change, _)| self.decided.accepted.contains(&job.id);
         let rows: Vec<_> = submissions(self.submitted).filter(accepted).collect();
-        let week = *self.weeks.end();
+        let keys = rows.iter().map(|(_, s)| s.key);
+        let codes = places(keys, *self.weeks.end(), self.decided.taken.clone());
         vec![
             column(&rows, |(job, _)| job.account_id),
             column(&rows, |(job, _)| job.id),
             column(&rows, |(_, s)| milliseconds(s.lifetime)),
             column(&rows, |(_, s)| s.quoted),
-            column(&rows, |(_, s)| s.key.map(|key| key.code(week))),
+            column(&codes, |code| *code),
             column(&rows, |(_, s)| s.key.map(Key::to_bytes)),
             column(&rows, |(_, s)| s.test),
             column(&rows, |(_, s)| s.key_id),

@@ -49,6 +49,63 @@ CREATE TRIGGER tasks_are_as_their_status_says
     ))
     EXECUTE FUNCTION tasks_refuse_shape();
 
+-- A key's code is unique, so that to insert a task is to see that its key was not used this week: half of the
+-- ways through the index that there were. Where two keys share their bits, which are 47 of a hash, the second
+-- one has its last bit turned over; whoever looks for a key looks at both places.
+--
+-- A task that has ended may lose its code when the key counts no more, so that it can be used again; a place
+-- that was taken is never left empty otherwise, so that nothing that should have been found is passed by.
+CREATE OR REPLACE FUNCTION tasks_refuse_move() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    kept tasks := OLD;
+BEGIN
+    kept.late_outputs := coalesce(OLD.late_outputs, NEW.late_outputs);
+    kept.upstream_id := coalesce(OLD.upstream_id, NEW.upstream_id);
+    IF NEW.key_code IS NULL THEN
+        kept.key_code := NULL;
+    END IF;
+    IF NEW IS DISTINCT FROM OLD AND NEW IS NOT DISTINCT FROM kept THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'task % may not go from % to %', OLD.id, OLD.status, NEW.status USING ERRCODE = 'check_violation';
+END $$;
+
+-- Of those that share a code so far, nearly all are one key that was used again after a day.
+UPDATE tasks SET key_code = NULL
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id, row_number() OVER (PARTITION BY key_code ORDER BY created_at DESC) AS place
+        FROM tasks WHERE key_code IS NOT NULL
+    ) AS sharing
+    WHERE place > 1
+);
+DROP INDEX tasks_by_key;
+CREATE UNIQUE INDEX tasks_by_key ON tasks (key_code) WHERE key_code IS NOT NULL;
+
+-- The tasks that idempotency keys led to within so many seconds, and where they were found. `bits` are 47 of the
+-- hash of each; several keys may share them, so whoever asks compares the hashes.
+DROP FUNCTION tasks_by_keys;
+CREATE FUNCTION tasks_by_keys(bits bigint[], lifetime_seconds double precision)
+RETURNS TABLE (id uuid, idempotency bytea, key_code bigint)
+LANGUAGE plpgsql ROWS 10 SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    since CONSTANT timestamptz := now() - make_interval(secs => lifetime_seconds);
+    codes CONSTANT bigint[] := ARRAY(
+        SELECT (week << 47) | bit
+        FROM unnest(bits) AS bit, generate_series(
+            floor(extract(epoch FROM since) / 604800)::bigint,
+            -- Others may have come first while this transaction waited for its locks.
+            floor(extract(epoch FROM clock_timestamp()) / 604800)::bigint
+        ) AS week
+    );
+BEGIN
+    RETURN QUERY
+    SELECT t.id, t.idempotency, t.key_code FROM tasks AS t
+    WHERE t.key_code = ANY (codes) AND t.created_at > since;
+END $$;
+
 -- Locks are taken in the order of the accounts' ids: a caller who has sorted them need not ask for an order.
 CREATE OR REPLACE FUNCTION ledger_lock(accounts uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -111,8 +168,8 @@ CREATE FUNCTION tasks_write(
     resume_available bigint[],
     resume_held bigint[],
     resume_open integer[],
-    -- Where idempotency keys would be found if they had led to something: by weeks from the first to the last
-    -- one in which they count.
+    -- If idempotency keys are taken for unused: the first and the last week in which they would count, and where
+    -- they would be found if they had been used before the last one. How long they count is always said.
     unused_codes bigint[],
     unused_for_seconds double precision,
     unused_first_week bigint,
@@ -197,12 +254,12 @@ BEGIN
     END IF;
     at := now();
     RETURN NEXT;
+    IF unused_first_week > floor(extract(epoch FROM unused_since)::double precision / week)
+        OR unused_last_week <> floor(extract(epoch FROM now())::double precision / week)
+    THEN
+        RAISE EXCEPTION 'keys were looked for in other weeks' USING ERRCODE = 'serialization_failure';
+    END IF;
     IF cardinality(unused_codes) > 0 THEN
-        IF unused_first_week > floor(extract(epoch FROM unused_since)::double precision / week)
-            OR unused_last_week <> floor(extract(epoch FROM now())::double precision / week)
-        THEN
-            RAISE EXCEPTION 'keys were looked for in other weeks' USING ERRCODE = 'serialization_failure';
-        END IF;
         PERFORM FROM tasks AS t WHERE t.key_code = ANY (unused_codes) AND t.created_at > unused_since;
         IF FOUND THEN
             RAISE EXCEPTION 'a key was used before' USING ERRCODE = 'serialization_failure';
@@ -226,6 +283,9 @@ BEGIN
         ) AS ended;
     END IF;
     IF cardinality(insert_ids) > 0 THEN
+        IF unused_last_week IS NULL AND num_nonnulls(VARIADIC insert_key_codes) > 0 THEN
+            UPDATE tasks SET key_code = NULL WHERE key_code = ANY (insert_key_codes) AND created_at <= unused_since;
+        END IF;
         INSERT INTO tasks (
             created_at, node_id, account_id, id, deadline_at, quoted, key_code, idempotency, test, key_id,
             media_type, model, provider, request, to_webhooks, webhook_url

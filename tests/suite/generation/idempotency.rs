@@ -1,13 +1,15 @@
 //! One key, one task; and a key that got no task is as good as new.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use piooy::gate::Caller;
-use piooy::generation::{Generation, Request, Status, SubmitError, Task};
+use piooy::generation::{Generation, Request, Settings, Status, SubmitError, Task};
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::fixture::{CREDITS, Fixture, PICTURE, ended, picture};
+use super::fixture::{CREDITS, Fixture, PICTURE, ended, picture, run, sandbox, settings};
 
 async fn submit(
     node: &Generation,
@@ -148,4 +150,139 @@ async fn a_rehearsal_with_a_test_key_leaves_the_key_free() {
     let done = submit(&node, &live, picture("a fox"), "k").await.unwrap();
     assert_ne!(rehearsed.id, done.id);
     assert_eq!((rehearsed.test, done.test), (true, false));
+}
+
+/// Changes rows behind the back of the rules that they are under.
+async fn change(fixture: &Fixture, statements: &str) {
+    let client = fixture.database.store().client().await.unwrap();
+    let whole =
+        format!("BEGIN; SET LOCAL session_replication_role = replica; {statements}; COMMIT");
+    client.batch_execute(&whole).await.unwrap();
+}
+
+/// Where the key of a task is found.
+async fn place(fixture: &Fixture, id: Uuid) -> Option<i64> {
+    let client = fixture.database.store().client().await.unwrap();
+    let row = client
+        .query_one("SELECT key_code FROM tasks WHERE id = $1", &[&id])
+        .await;
+    row.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn after_a_day_a_key_can_be_used_again() {
+    let fixture = Fixture::new().await;
+    let (node, other) = (fixture.node().await, fixture.node().await);
+    let caller = fixture.live().await;
+    let mut uses = Vec::new();
+    // The first node remembers the account, the second looks first.
+    for node in [&node, &node, &other] {
+        let task = submit(node, &caller, picture("a fox"), "k").await.unwrap();
+        ended(node, &caller, task.id).await;
+        let again = submit(node, &caller, picture("a fox"), "k").await.unwrap();
+        assert_eq!(again.id, task.id);
+        let id = task.id;
+        change(
+            &fixture,
+            &format!(
+                "UPDATE tasks SET created_at = created_at - interval '25 hours' WHERE id = '{id}'"
+            ),
+        )
+        .await;
+        uses.push(id);
+    }
+    let tasks: HashSet<_> = uses.iter().collect();
+    assert_eq!(tasks.len(), 3);
+    assert_eq!(place(&fixture, uses[0]).await, None);
+    assert_eq!(place(&fixture, uses[1]).await, None);
+    assert!(place(&fixture, uses[2]).await.is_some());
+    assert_eq!(fixture.balance().await.available, CREDITS - 3 * PICTURE);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_key_counts_beyond_the_week_that_it_was_used_in() {
+    let fixture = Fixture::new().await;
+    let caller = fixture.live().await;
+    let settings = Settings {
+        key_lifetime: Duration::from_secs(9 * 24 * 60 * 60),
+        ..settings()
+    };
+    let node = fixture.node_with(sandbox(), settings).await;
+    let task = submit(&node, &caller, picture("a fox"), "k").await.unwrap();
+    let done = ended(&node, &caller, task.id).await;
+    let id = task.id;
+    change(
+        &fixture,
+        &format!(
+            "UPDATE tasks SET created_at = created_at - interval '7 days', \
+                 key_code = key_code - (1::bigint << 47) WHERE id = '{id}'"
+        ),
+    )
+    .await;
+    // The node remembers where the account's books end, and takes the key for unused at first.
+    run(&node, &caller, picture("a dog")).await;
+    let again = submit(&node, &caller, picture("a fox"), "k").await.unwrap();
+    assert_eq!(again.id, done.id);
+    assert_eq!(fixture.balance().await.available, CREDITS - 2 * PICTURE);
+}
+
+/// What an index has of a key is 47 bits of its hash: of two keys that share them, each is one of its own.
+#[tokio::test]
+async fn a_key_whose_place_is_taken_has_another_and_is_found_there() {
+    let fixture = Fixture::new().await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let one = submit(&node, &caller, picture("a fox"), "one")
+        .await
+        .unwrap();
+    let lost = submit(&node, &caller, picture("a dog"), "two")
+        .await
+        .unwrap();
+    for task in [&one, &lost] {
+        ended(&node, &caller, task.id).await;
+    }
+    let its = place(&fixture, lost.id).await.unwrap();
+
+    let client = fixture.database.store().client().await.unwrap();
+    let steal = format!("UPDATE tasks SET key_code = {its} WHERE id = '{}'", one.id);
+    let stolen = client.execute(&steal, &[]).await;
+    assert_eq!(
+        stolen.unwrap_err().code(),
+        Some(&SqlState::CHECK_VIOLATION),
+        "what has ended keeps its place"
+    );
+    let both = format!("SET session_replication_role = replica; {steal}");
+    let both = client.batch_execute(&both).await;
+    assert_eq!(both.unwrap_err().code(), Some(&SqlState::UNIQUE_VIOLATION));
+    // As if the first key had the bits of the second, which was never used.
+    change(
+        &fixture,
+        &format!(
+            "UPDATE tasks SET key_code = NULL WHERE id = '{}'; UPDATE tasks SET key_code = {its} WHERE id = '{}'",
+            lost.id, one.id
+        ),
+    )
+    .await;
+    let two = submit(&node, &caller, picture("a dog"), "two")
+        .await
+        .unwrap();
+    assert_ne!(two.id, lost.id);
+    assert_eq!(place(&fixture, one.id).await, Some(its));
+    assert_eq!(place(&fixture, two.id).await, Some(its ^ 1));
+    ended(&node, &caller, two.id).await;
+
+    let other = fixture.node().await;
+    for node in [&node, &other] {
+        let again = submit(node, &caller, picture("a dog"), "two").await;
+        assert_eq!(again.unwrap().id, two.id);
+    }
+    // Also when the one before it counts no more.
+    let old = "UPDATE tasks SET created_at = created_at - interval '25 hours' WHERE key_code IS NOT NULL AND id =";
+    change(&fixture, &format!("{old} '{}'", one.id)).await;
+    for node in [&node, &other] {
+        let again = submit(node, &caller, picture("a dog"), "two").await;
+        assert_eq!(again.unwrap().id, two.id);
+    }
+    assert_eq!(fixture.balance().await.available, CREDITS - 3 * PICTURE);
+    fixture.assert_sound().await;
 }

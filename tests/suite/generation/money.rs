@@ -1,6 +1,7 @@
 //! Credits under concurrency: never below zero, never moved twice, never moved by reading.
 
 use futures_util::future::join_all;
+use piooy::accounts::SpendingCaps;
 use piooy::generation::{
     Credits, Event, Filter, Generation, Request, Status, SubmitError, TaskError,
 };
@@ -81,6 +82,52 @@ async fn what_follows_a_batch_that_failed_is_worked_out_anew() {
     }
     let price = CREDITS + 100_000_000 - fixture.balance().await.available;
     assert_eq!(price, accepted as i64 * PICTURE);
+}
+
+/// While a batch looks at an account before it changes it, the next one waits: worked out from what was remembered
+/// of the account, it would be refused, and would have the one behind it refused as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_one_server_do_not_outdate_each_other() {
+    const CLIENTS: usize = 256;
+    const TURNS: usize = 8;
+    let fixture = Fixture::new().await;
+    fixture.grant(fixture.account.id, 100_000_000).await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let caps = SpendingCaps {
+        total: Some(1_000_000),
+        ..SpendingCaps::NONE
+    };
+    let capped = fixture.capped(fixture.account.id, false, caps).await;
+    let clients = (0..CLIENTS).map(async |client| {
+        for turn in 0..TURNS {
+            // Batches with what such a key asks for look first, whatever they know.
+            let caller = if client == 0 && turn % 2 == 0 {
+                &capped
+            } else {
+                &caller
+            };
+            let request = picture("[sandbox:delay=10m] a fox");
+            node.submit(caller, request, None).await.unwrap();
+        }
+    });
+    join_all(clients).await;
+    node.stop().await;
+    fixture.assert_sound().await;
+
+    // A connection tells what it counted when it ends.
+    let client = fixture.database.store().client().await.unwrap();
+    let others =
+        "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let end = format!("SELECT pg_terminate_backend(pid) {others}");
+    client.query(&end, &[]).await.unwrap();
+    let left = format!("SELECT {others}");
+    until("the other connections end", async || {
+        client.query(&left, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    let statement = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+    let rolled_back: i64 = client.query_one(statement, &[]).await.unwrap().get(0);
+    assert_eq!(rolled_back, 0);
 }
 
 /// A batch that the database refuses is tried again job by job.
