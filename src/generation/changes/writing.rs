@@ -60,10 +60,15 @@ impl Writing<'_> {
         columns
     }
 
+    /// A key whose task is inserted is seen to be unused in this week by that.
     fn unused(&self) -> Columns<'_> {
-        let keys = || submissions(self.expected).filter_map(|(_, submission)| submission.key);
+        let keys = || submissions(self.expected).filter_map(|(job, s)| Some((job.id, s.key?)));
         let (first, last) = (*self.weeks.start(), *self.weeks.end());
-        let codes = keys().flat_map(|key| (first..last).flat_map(move |week| key.codes(week)));
+        let codes = keys().flat_map(|(id, key)| {
+            let inserted = self.decided.accepted.contains(&id);
+            let weeks = first..last + i64::from(!inserted);
+            weeks.flat_map(move |week| key.codes(week))
+        });
         let codes: Vec<_> = codes.collect();
         let any = keys().next().is_some();
         vec![

@@ -169,7 +169,8 @@ CREATE FUNCTION tasks_write(
     resume_held bigint[],
     resume_open integer[],
     -- If idempotency keys are taken for unused: the first and the last week in which they would count, and where
-    -- they would be found if they had been used before the last one. How long they count is always said.
+    -- they would be found, unless it is in the last one and their tasks are inserted here. How long they count is
+    -- always said.
     unused_codes bigint[],
     unused_for_seconds double precision,
     unused_first_week bigint,

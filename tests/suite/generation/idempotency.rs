@@ -141,6 +141,26 @@ async fn a_refused_submission_does_not_use_up_its_key() {
     assert_eq!(ended(&node, &caller, task.id).await.status, Status::Success);
 }
 
+/// Also by a server that takes the key for unused at first.
+#[tokio::test]
+async fn a_key_is_answered_with_its_task_where_another_one_would_be_refused() {
+    let fixture = Fixture::with_plan(1, false).await;
+    let (node, caller) = (fixture.node().await, fixture.live().await);
+    let long = || picture("[sandbox:delay=10m] a fox");
+    let task = submit(&node, &caller, long(), "k").await.unwrap();
+    let error = submit(&node, &caller, long(), "another").await.unwrap_err();
+    assert!(matches!(error, SubmitError::TooManyTasks { .. }), "{error}");
+    let again = submit(&node, &caller, long(), "k").await.unwrap();
+    assert_eq!(again.id, task.id);
+    let error = submit(&node, &caller, picture("a dog"), "k")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, SubmitError::IdempotencyKeyReused),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn a_rehearsal_with_a_test_key_leaves_the_key_free() {
     let fixture = Fixture::new().await;
