@@ -21,8 +21,11 @@ impl History {
     /// An hour passes, of the same day; nothing does when that has no more of them.
     pub async fn hour_passes(&mut self) -> Judged {
         self.observe().await?;
-        let today = start(SystemTime::now(), DAY);
-        let mut accepted = self.prediction.entries.iter().filter_map(|entry| entry.at);
+        let now = SystemTime::now();
+        let today = start(now, DAY);
+        // What nobody has seen yet may be accepted this moment.
+        let entries = self.prediction.entries.iter();
+        let mut accepted = entries.map(|entry| entry.at.unwrap_or(now));
         if accepted.any(|at| at >= today && at - HOUR < today) {
             return Ok(());
         }
