@@ -7,7 +7,7 @@ use piooy::generation::{Credits, Picture, Request, Settings, Status, Task};
 use piooy::providers::FailureReason;
 
 use super::fixture::{
-    self, CREDITS, Fixture, PICTURE, ended, picture, routed, run, short_lived, until,
+    self, CREDITS, Fixture, PICTURE, ended, picture, routed, run, running, short_lived, until,
 };
 use super::upstream::{Reply, Upstream, Verdict, providers};
 
@@ -446,14 +446,7 @@ async fn the_upstream_has_the_last_word_on_canceling() {
 async fn a_render_that_is_canceled_stops() {
     let fixture = Fixture::new().await;
     let (node, caller) = (fixture.node().await, fixture.live().await);
-    let task = node
-        .submit(&caller, picture("[sandbox:delay=10m] a fox"), None)
-        .await
-        .unwrap();
-    until("it runs", async || {
-        node.get(&caller, task.id).await.unwrap().status == Status::Processing
-    })
-    .await;
+    let task = running(&node, &caller).await;
     node.cancel(&caller, task.id).await.unwrap();
     assert_eq!(
         ended(&node, &caller, task.id).await.status,

@@ -12,7 +12,7 @@ use piooy::accounts::{Account, Accounts, NewKey, Scopes, SpendingCaps};
 use piooy::assets::Assets;
 use piooy::catalog::{Catalog, Current};
 use piooy::gate::{Caller, Gate};
-use piooy::generation::{Generation, Parts, Request, Settings, SubmitError, Task, verify};
+use piooy::generation::{Generation, Parts, Request, Settings, Status, SubmitError, Task, verify};
 use piooy::ledger::{Balance, Ledger};
 use piooy::providers::{Providers, Sandbox};
 use piooy::store::Store;
@@ -330,6 +330,17 @@ pub async fn ended(node: &Generation, caller: &Caller, id: Uuid) -> Task {
 pub async fn run(node: &Generation, caller: &Caller, request: Request) -> Task {
     let task = node.submit(caller, request, None).await.unwrap();
     ended(node, caller, task.id).await
+}
+
+/// Submits a picture that takes minutes and waits until it is being painted.
+pub async fn running(node: &Generation, caller: &Caller) -> Task {
+    let request = picture("[sandbox:delay=10m] a fox");
+    let task = node.submit(caller, request, None).await.unwrap();
+    until("it runs", async || {
+        node.get(caller, task.id).await.unwrap().status == Status::Processing
+    })
+    .await;
+    task
 }
 
 /// Waits until something holds.

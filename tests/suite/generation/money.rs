@@ -8,7 +8,7 @@ use piooy::generation::{
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::fixture::{CREDITS, Fixture, PICTURE, ended, picture, run, until};
+use super::fixture::{CREDITS, Fixture, PICTURE, ended, picture, run, running, until};
 
 /// Check then deduct lets parallel requests below zero: QuantumNous/new-api#6609,
 /// songquanpeng/one-api#2440, elizaOS/eliza#10857.
@@ -375,12 +375,19 @@ async fn of_many_that_end_a_task_one_does() {
     fixture.assert_sound().await;
 }
 
+/// Fails unless the database itself refuses a change of a task.
+async fn refuses(fixture: &Fixture, id: Uuid, change: &str) {
+    let client = fixture.database.store().client().await.unwrap();
+    let statement = format!("UPDATE tasks SET {change} WHERE id = $1");
+    let error = client.execute(&statement, &[&id]).await.expect_err(change);
+    assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{change}");
+}
+
 #[tokio::test]
 async fn the_database_refuses_to_change_what_has_ended() {
     let fixture = Fixture::new().await;
     let (node, caller) = (fixture.node().await, fixture.live().await);
     let task = run(&node, &caller, picture("a fox")).await;
-    let client = fixture.database.store().client().await.unwrap();
     for change in [
         "status = 'FAILED'",
         "charged = 0",
@@ -389,12 +396,7 @@ async fn the_database_refuses_to_change_what_has_ended() {
         "finished_at = NULL",
         "node_id = id",
     ] {
-        let statement = format!("UPDATE tasks SET {change} WHERE id = $1");
-        let error = client
-            .execute(&statement, &[&task.id])
-            .await
-            .expect_err(change);
-        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{change}");
+        refuses(&fixture, task.id, change).await;
     }
     assert_eq!(
         fixture.node().await.get(&caller, task.id).await.unwrap(),
@@ -406,15 +408,7 @@ async fn the_database_refuses_to_change_what_has_ended() {
 async fn the_database_refuses_an_end_that_contradicts_itself() {
     let fixture = Fixture::new().await;
     let (node, caller) = (fixture.node().await, fixture.live().await);
-    let task = node
-        .submit(&caller, picture("[sandbox:delay=10m] a fox"), None)
-        .await
-        .unwrap();
-    until("it runs", async || {
-        node.get(&caller, task.id).await.unwrap().status == Status::Processing
-    })
-    .await;
-    let client = fixture.database.store().client().await.unwrap();
+    let task = running(&node, &caller).await;
     let success = "status = 'SUCCESS', finished_at = now(), outputs = '[]'";
     for change in [
         "charged = 0",
@@ -431,12 +425,7 @@ async fn the_database_refuses_an_end_that_contradicts_itself() {
         &format!("{success}, charged = 1, test = true"),
         &format!("{success}, charged = 1, failure = '{{}}'"),
     ] {
-        let statement = format!("UPDATE tasks SET {change} WHERE id = $1");
-        let error = client
-            .execute(&statement, &[&task.id])
-            .await
-            .expect_err(change);
-        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{change}");
+        refuses(&fixture, task.id, change).await;
     }
     node.cancel(&caller, task.id).await.unwrap();
     assert_eq!(
