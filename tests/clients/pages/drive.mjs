@@ -3,6 +3,7 @@
 
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const require = createRequire(`${process.env.CLIENTS_NODE}/`);
 const { chromium } = require("playwright-core");
@@ -11,6 +12,8 @@ const ROOT = process.env.PIOOY_URL;
 const PATIENCE = 60_000;
 /** What a page may bring over the wire with all that it loads but pictures and videos, in bytes. */
 const WEIGHT_MAX = 100_000;
+/** How long after they are asked for pictures are sent to a page that is looked at, in milliseconds. */
+const PICTURES_AFTER = 150;
 const SCREENS = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
 const SCHEMES = ["light", "dark"];
 
@@ -46,6 +49,11 @@ function none(found, what) {
 async function look(path, status, screen, scheme, session, whose) {
   const context = await browser.newContext({ viewport: SCREENS[screen], colorScheme: scheme, storageState: session });
   try {
+    // Pictures come when the rest has been painted, as they do from afar: what moves to make room for them is seen here.
+    await context.route(({ pathname }) => !pathname.endsWith(".svg"), async (route) => {
+      if (["image", "media"].includes(route.request().resourceType())) await sleep(PICTURES_AFTER);
+      await route.continue();
+    });
     const page = await context.newPage();
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(error.message));
@@ -310,15 +318,17 @@ await check("who has too few credits is told so, and nothing that was filled in 
   if (!(await studio.getByLabel("Prompt").inputValue()).startsWith("[sandbox")) throw new Error("the prompt is lost");
 });
 await check("generating raised no error in the browser", async () => none(wrong, "errors"));
-const shown = await studio.request.get(`${ROOT}/generate/history?status=SUCCESS`);
-const task = /id="task-([0-9a-f-]+)"/.exec(await shown.text())?.[1];
+const shown = await (await studio.request.get(`${ROOT}/generate/history?status=SUCCESS`)).text();
+/** The page of the last task whose card has what `mark` finds. */
+const made = (mark) => `/generate/${/id="task-([0-9a-f-]+)"/.exec(shown.split("<li ").slice(1).find((card) => mark.test(card)))?.[1]}`;
+const results = [made(/<img /), made(/class="play"/)];
 await studio.close();
 
 const session = await person.storageState();
 for (const screen of Object.keys(SCREENS)) {
   for (const scheme of SCHEMES) {
     await check(`/signin, ${screen}, ${scheme}`, () => look("/signin", 200, screen, scheme));
-    for (const path of ["/settings/apikeys", "/settings/account", "/generate", "/generate?model=veo-3-1", "/generate/history", `/generate/${task}`]) {
+    for (const path of ["/settings/apikeys", "/settings/account", "/generate", "/generate?model=veo-3-1", "/generate/history", ...results]) {
       await check(`${path}, ${screen}, ${scheme}`, () => look(path, 200, screen, scheme, session));
     }
   }
