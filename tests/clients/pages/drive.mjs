@@ -12,8 +12,8 @@ const ROOT = process.env.PIOOY_URL;
 const PATIENCE = 60_000;
 /** What a page may bring over the wire with all that it loads but pictures and videos, in bytes. */
 const WEIGHT_MAX = 100_000;
-/** How long after they are asked for pictures are sent to a page that is looked at, in milliseconds. */
-const PICTURES_AFTER = 150;
+/** How long pictures and scripts of a page that is looked at are held back, in milliseconds. */
+const LATE = 150;
 const SCREENS = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
 const SCHEMES = ["light", "dark"];
 
@@ -49,9 +49,9 @@ function none(found, what) {
 async function look(path, status, screen, scheme, session, whose) {
   const context = await browser.newContext({ viewport: SCREENS[screen], colorScheme: scheme, storageState: session });
   try {
-    // Pictures come when the rest has been painted, as they do from afar: what moves to make room for them is seen here.
+    // What a page can be painted without comes later, as it does from afar: what moves to make room for it is seen here.
     await context.route(({ pathname }) => !pathname.endsWith(".svg"), async (route) => {
-      if (["image", "media"].includes(route.request().resourceType())) await sleep(PICTURES_AFTER);
+      if (["image", "media", "script"].includes(route.request().resourceType())) await sleep(LATE);
       await route.continue();
     });
     const page = await context.newPage();
