@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Mutex, Notify, RwLock};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -43,7 +43,8 @@ pub(super) struct Writer {
     key_lifetime: Duration,
     /// Where the chains of accounts end when what this writer has sent is committed.
     ends: Ends,
-    /// Where batches that are worked out beforehand follow each other, while there are any.
+    /// Where batches that are worked out beforehand follow each other, while there are any. Locked while it is made: two
+    /// of them must not make one each.
     line: Mutex<Weak<Line>>,
     /// Such batches go beside each other; one that looks first goes alone. Beside it another would be worked out
     /// from what it is about to change, would be refused, and would do the same to the next.
@@ -57,17 +58,16 @@ impl Batch for Writer {
     async fn run(&self, jobs: &[Change]) -> Result<Vec<Answer>, StoreError> {
         let accounts = || jobs.iter().map(|job| job.account_id);
         let beside = self.turns.read().await;
-        if let Some(found) = self.remember(jobs) {
-            let answers = self.run_remembered(found, jobs).await;
-            if answers.is_err() {
-                self.ends.forget(accounts());
-            }
-            match answers {
-                // Nothing was written: what was remembered did not hold, or could not even be gone on from.
-                Err(error) if error.is_outdated() || error.constraint() == Some(BY_KEY) => {}
-                Err(StoreError::Inconsistent(_)) => {}
-                answers => return answers,
-            }
+        let answers = self.run_remembered(jobs).await;
+        if answers.is_err() {
+            self.ends.forget(accounts());
+        }
+        match answers {
+            // Nothing was written: there was nothing to go by, or it did not hold, or could not even be gone on from.
+            Ok(None) | Err(StoreError::Inconsistent(_)) => {}
+            Err(error) if error.is_outdated() || error.constraint() == Some(BY_KEY) => {}
+            Ok(Some(answers)) => return Ok(answers),
+            Err(error) => return Err(error),
         }
         drop(beside);
         let _alone = self.turns.write().await;
@@ -110,13 +110,12 @@ impl Writer {
 
     /// The connection that the last batch went out on, if that is still under way.
     async fn shared_line(&self) -> Result<Arc<Line>, StoreError> {
-        let shared = || self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = shared().upgrade();
-        if let Some(line) = used.filter(|line| line.is_sound()) {
+        let mut shared = self.line.lock().await;
+        if let Some(line) = shared.upgrade().filter(|line| line.is_sound()) {
             return Ok(line);
         }
         let line = Arc::new(self.line().await?);
-        *shared() = Arc::downgrade(&line);
+        *shared = Arc::downgrade(&line);
         Ok(line)
     }
 
@@ -163,18 +162,19 @@ impl Writer {
     }
 
     /// Works the batch out first and does everything in one statement, which may be sent before that of the
-    /// last batch is done: if that one fails, this one does not find what it expects and fails too.
+    /// last batch is done: if that one fails, this one does not find what it expects and fails too. `None` when it
+    /// cannot be worked out first.
     ///
     /// # Errors
     /// [`StoreError::is_outdated`] when something is not as it was remembered; nothing was written then.
-    async fn run_remembered(
-        &self,
-        found: Found,
-        jobs: &[Change],
-    ) -> Result<Vec<Answer>, StoreError> {
-        let mut decided = decide(found, jobs)?;
+    async fn run_remembered(&self, jobs: &[Change]) -> Result<Option<Vec<Answer>>, StoreError> {
         let line = self.shared_line().await?;
         let statement = line.prepare_cached(WRITE).await?;
+        // From here on until it is sent nothing is waited for: another batch would go by the same as this one.
+        let Some(found) = self.remember(jobs) else {
+            return Ok(None);
+        };
+        let mut decided = decide(found, jobs)?;
         self.ends.remember(&decided.chains);
         let batch = Writing {
             expected: jobs,
@@ -204,7 +204,7 @@ impl Writer {
                 _ => {}
             }
         }
-        Ok(decided.answers)
+        Ok(Some(decided.answers))
     }
 
     /// Looks first, then decides, then writes.
