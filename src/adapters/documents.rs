@@ -29,7 +29,7 @@ pub struct Document {
 }
 
 /// A document as it is kept to be sent again and again.
-struct Kept {
+pub struct Kept {
     plain: Document,
     /// The same in gzip, since somebody first asked for it so. `None` where that is not smaller.
     packed: OnceLock<Option<Document>>,
@@ -64,16 +64,21 @@ impl Document {
         self
     }
 
-    /// The route that serves it, in gzip to those who take that.
-    pub fn route<S: Clone + Send + Sync + 'static>(mut self) -> MethodRouter<S> {
-        self.headers.insert(
+    /// The document, to be sent again and again.
+    pub fn kept(mut self) -> Kept {
+        self.headers.append(
             header::VARY,
             HeaderValue::from_name(header::ACCEPT_ENCODING),
         );
-        let kept = Arc::new(Kept {
+        Kept {
             plain: self,
             packed: OnceLock::new(),
-        });
+        }
+    }
+
+    /// The route that serves it, in gzip to those who take that.
+    pub fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
+        let kept = Arc::new(self.kept());
         get(move |asked: HeaderMap| async move { kept.answer(&asked) })
     }
 
@@ -98,7 +103,8 @@ impl Document {
 }
 
 impl Kept {
-    fn answer(&self, asked: &HeaderMap) -> Response {
+    /// The answer to who asks with these headers: in gzip to those who take that.
+    pub fn answer(&self, asked: &HeaderMap) -> Response {
         let packed = takes_gzip(asked)
             .then(|| self.packed.get_or_init(|| packed(&self.plain)).as_ref())
             .flatten();

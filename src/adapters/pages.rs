@@ -6,18 +6,20 @@
 //! Links are relative, so pages work wherever a proxy puts the server.
 //!
 //! Pages that show models are written for each request, of the catalogue as it then is; the others
-//! once, when the server starts. All have a tag of their content, so that whoever has a page already
-//! is sent none.
+//! once, when the server starts, for those who are signed in and for those who are not. All have a tag
+//! of their content, so that whoever has a page already is sent none.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use askama::Template;
 use axum::Router;
-use http::{HeaderValue, header};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::Options;
 use super::documents::{Document, fingerprint};
-use super::entry::Shared;
+use super::entry::{House, Shared};
 use super::mcp::about;
 
 mod docs_api;
@@ -116,6 +118,8 @@ pub struct Frame {
     pub address: Option<String>,
     /// Who is signed in, where the page knows.
     pub person: Option<String>,
+    /// Whether it is the browser of somebody who is signed in.
+    pub known: bool,
     /// Whether that is somebody who administers the server.
     pub operator: bool,
     /// The server's own address, without a final slash.
@@ -154,6 +158,7 @@ impl Frame {
             description: description.into(),
             address: Some(format!("{public_url}{path}")),
             person: None,
+            known: false,
             operator: false,
             public_url,
             path,
@@ -172,6 +177,7 @@ impl Frame {
         Self {
             root: format!("{base}/"),
             address: None,
+            known: person.is_some(),
             person,
             ..Self::new(options, path, title, title)
         }
@@ -198,9 +204,10 @@ impl Frame {
             link("Generate", "generate", "generate"),
             link("Models", "models", "models"),
             link("Docs", "docs/api", "docs/"),
-            match self.person {
-                Some(_) => link("Settings", "settings/apikeys", "settings/"),
-                None => link("Sign in", "signin", "signin"),
+            if self.known {
+                link("Settings", "settings/apikeys", "settings/")
+            } else {
+                link("Sign in", "signin", "signin")
             },
         ];
         if self.operator {
@@ -273,10 +280,45 @@ impl Frame {
     }
 }
 
-/// A page that is the same for everyone, ready to be sent.
-fn page(template: &impl Template) -> Document {
-    let text = template.render().expect("a String can be written to");
+/// A page that is the same for everyone but for the links at its top.
+trait Public: Template {
+    fn frame(&mut self) -> &mut Frame;
+}
+
+macro_rules! public {
+    ($($page:ident),+) => {
+        $(impl super::Public for $page {
+            fn frame(&mut self) -> &mut Frame {
+                &mut self.frame
+            }
+        })+
+    };
+}
+use public;
+
+/// The page for browsers of those who are signed in, or of all others.
+fn document(page: &mut impl Public, known: bool) -> Document {
+    page.frame().known = known;
+    let text = page.render().expect("a String can be written to");
     Document::new("text/html; charset=utf-8", ASK_AGAIN, text)
+        .with(header::VARY, header::COOKIE.as_str())
         .with(header::CONTENT_SECURITY_POLICY, SECURITY_POLICY)
         .with(header::REFERRER_POLICY, "same-origin")
+}
+
+/// The page, written for who asks with these headers.
+fn answer(house: &House, mut page: impl Public, asked: &HeaderMap) -> Response {
+    document(&mut page, house.site.is_known(asked)).answer(asked)
+}
+
+/// The route of a page that is written once.
+fn written<S: Clone + Send + Sync + 'static>(
+    house: &Shared,
+    mut page: impl Public,
+) -> MethodRouter<S> {
+    let pages = Arc::new([false, true].map(|known| document(&mut page, known).kept()));
+    let house = house.clone();
+    get(move |asked: HeaderMap| async move {
+        pages[usize::from(house.site.is_known(&asked))].answer(&asked)
+    })
 }

@@ -76,6 +76,11 @@ impl Site {
         cookie(headers, self.refresh)
     }
 
+    /// Whether a browser is that of somebody who is signed in, as far as its cookies tell: enough to greet, not to let in.
+    pub fn is_known(&self, headers: &HeaderMap) -> bool {
+        self.refresh(headers).is_some_and(|token| !token.is_empty())
+    }
+
     /// What a browser kept while its person signed in at an OpenID provider.
     pub fn departure<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
         cookie(headers, self.departure)
@@ -179,6 +184,8 @@ mod tests {
         let shown = headers(&[("cookie", "x=1; __Host-piooy=a.b"), ("other", "")]);
         assert_eq!(secure.access(&shown), Some("a.b"));
         assert_eq!(secure.refresh(&shown), None);
+        assert!(!secure.is_known(&shown));
+        assert!(secure.is_known(&headers(&[("cookie", "__Host-piooy-refresh=c.d")])));
         assert_eq!(Site::of("http://127.0.0.1:8080").access(&shown), None);
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::examples::{authority, indented};
 use super::snippet::Snippet;
-use super::{Frame, KEY, page};
+use super::{Frame, KEY, public, written};
 use crate::adapters::entry::Shared;
 use crate::adapters::{MCP_PATH, Options};
 use crate::spec::reason::{Fault, Reason};
@@ -32,9 +32,9 @@ pub fn router(house: &Shared) -> Router {
     let options = &house.parts.options;
     let (api, messages) = ApiPage::of(&document, options);
     Router::new()
-        .route(PATH, page(&api).route())
-        .route(MESSAGES, page(&messages).route())
-        .route(ERRORS, page(&ErrorsPage::of(&document, options)).route())
+        .route(PATH, written(house, api))
+        .route(MESSAGES, written(house, messages))
+        .route(ERRORS, written(house, ErrorsPage::of(&document, options)))
 }
 
 #[derive(Template)]
@@ -44,6 +44,8 @@ struct ErrorsPage {
     fields: Vec<Field>,
     reasons: Vec<ReasonRow>,
 }
+
+public!(ApiPage, MessagesPage, ErrorsPage);
 
 impl ErrorsPage {
     fn of(document: &Value, options: &Options) -> Self {

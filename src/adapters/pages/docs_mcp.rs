@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::snippet::Snippet;
-use super::{Frame, KEY, page};
+use super::{Frame, KEY, public, written};
 use crate::adapters::entry::Shared;
 use crate::adapters::mcp::sse;
 use crate::adapters::{MCP_PATH, Options};
@@ -17,7 +17,8 @@ const PATH: &str = "/docs/mcp";
 
 /// The page. Written once.
 pub fn router(house: &Shared) -> Router {
-    Router::new().route(PATH, page(&McpPage::of(&house.parts.options)).route())
+    let page = McpPage::of(&house.parts.options);
+    Router::new().route(PATH, written(house, page))
 }
 
 /// How to connect MCP clients.
@@ -51,6 +52,8 @@ struct Tool {
     /// The first sentence of its description.
     summary: &'static str,
 }
+
+public!(McpPage);
 
 impl McpPage {
     fn of(options: &Options) -> Self {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use super::examples::{Examples, authority};
 use super::models::{models, request};
-use super::{Frame, page};
+use super::{Frame, answer, public};
 use crate::adapters::MCP_PATH;
 use crate::adapters::entry::{House, Shared};
 use crate::spec::v1::MediaType;
@@ -22,7 +22,7 @@ pub fn router(house: &Shared) -> Router {
 }
 
 async fn home(State(house): State<Shared>, headers: HeaderMap) -> Response {
-    page(&HomePage::of(&house)).answer(&headers)
+    answer(&house, HomePage::of(&house), &headers)
 }
 
 #[derive(Template)]
@@ -37,6 +37,8 @@ struct HomePage {
     /// None where the catalogue is empty.
     examples: Option<Examples>,
 }
+
+public!(HomePage);
 
 impl HomePage {
     fn of(house: &House) -> Self {

@@ -5,8 +5,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::{Frame, page};
-use crate::adapters::entry::Shared;
+use super::{Frame, document, public};
+use crate::adapters::entry::{House, Shared};
 use crate::adapters::{Options, rest};
 
 /// How deep below the root a path may be for its page to find the way back.
@@ -21,6 +21,8 @@ pub struct Missing {
     /// Models that may have been meant.
     models: Vec<String>,
 }
+
+public!(Missing);
 
 impl Missing {
     /// A name that leads to no model that runs; `models` are those that may have been meant.
@@ -40,9 +42,11 @@ impl Missing {
         }
     }
 
-    /// The answer with that status.
-    pub fn answer(&self, status: StatusCode) -> Response {
-        let mut response = page(self).answer(&HeaderMap::new());
+    /// The answer with that status to who asks with these headers.
+    pub fn answer(mut self, house: &House, asked: &HeaderMap, status: StatusCode) -> Response {
+        let page = document(&mut self, house.site.is_known(asked));
+        // Whatever page they have, what they ask for is not there.
+        let mut response = page.answer(&HeaderMap::new());
         *response.status_mut() = status;
         response
     }
@@ -64,7 +68,7 @@ pub async fn fallback(State(house): State<Shared>, request: Request) -> Response
         text.to_owned(),
         Vec::new(),
     )
-    .answer(StatusCode::NOT_FOUND)
+    .answer(&house, request.headers(), StatusCode::NOT_FOUND)
 }
 
 /// Whether a browser asks for a page. Programs take anything, or JSON.

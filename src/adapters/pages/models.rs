@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::examples::Examples;
 use super::missing::Missing;
 use super::snippet::Snippet;
-use super::{Frame, KEY, page};
+use super::{Frame, KEY, answer, public};
 use crate::adapters::entry::{House, Shared};
 use crate::adapters::handlers::model_message;
 use crate::catalog::LookupError;
@@ -47,7 +47,7 @@ async fn all(
     headers: HeaderMap,
 ) -> Response {
     let choice = Choice::of(query.as_deref().unwrap_or_default());
-    page(&ModelsPage::of(&house, choice)).answer(&headers)
+    answer(&house, ModelsPage::of(&house, choice), &headers)
 }
 
 /// Leads every other name of a model to its slug, and says of names that lead nowhere what else there is.
@@ -59,7 +59,8 @@ async fn one(
     let options = &house.parts.options;
     match house.parts.catalog.get().get(&name) {
         Ok(model) if model.slug == name => {
-            page(&ModelPage::of(&house, message(&house, model))).answer(&headers)
+            let page = ModelPage::of(&house, message(&house, model));
+            answer(&house, page, &headers)
         }
         Ok(model) => {
             let location = [(header::LOCATION, model.slug.clone())];
@@ -67,13 +68,20 @@ async fn one(
         }
         Err(LookupError::Unknown { asked, near }) => {
             let text = format!("No model here is called “{asked}”.");
-            Missing::model(options, "There is no such model", text, near)
-                .answer(StatusCode::NOT_FOUND)
+            Missing::model(options, "There is no such model", text, near).answer(
+                &house,
+                &headers,
+                StatusCode::NOT_FOUND,
+            )
         }
         Err(LookupError::Retired { model, replaced_by }) => {
             let text = format!("{model} has been switched off and does not run any more.");
             let successor = replaced_by.into_iter().collect();
-            Missing::model(options, "This model is gone", text, successor).answer(StatusCode::GONE)
+            Missing::model(options, "This model is gone", text, successor).answer(
+                &house,
+                &headers,
+                StatusCode::GONE,
+            )
         }
     }
 }
@@ -194,6 +202,8 @@ struct ModelsPage {
     models: Vec<Summary>,
     total: usize,
 }
+
+public!(ModelsPage, ModelPage);
 
 impl ModelsPage {
     fn of(house: &House, choice: Choice) -> Self {
